@@ -1,0 +1,131 @@
+package procfs
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Process is a handle on the folder of one process. Close it after use. It must
+// not be used by several goroutines at once.
+type Process struct {
+	pid int
+	dir string
+	fd  int
+	buf *[]byte // from buffers, at the first read
+}
+
+// buffers are reused from one process to the next: reading a node's processes
+// then allocates next to nothing.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 4096); return &b }}
+
+// PID returns the number by which the process was opened.
+func (p *Process) PID() int { return p.pid }
+
+// Path returns the path of a file in the folder, for use in messages.
+func (p *Process) Path(name string) string { return filepath.Join(p.dir, name) }
+
+// Close releases the handle, and the bytes that ReadFile returned.
+func (p *Process) Close() error {
+	if p.fd < 0 {
+		return nil
+	}
+	fd := p.fd
+	p.fd = -1
+	if p.buf != nil {
+		buffers.Put(p.buf)
+		p.buf = nil
+	}
+	return unix.Close(fd)
+}
+
+// ReadFile reads a file in the folder, of any size. The bytes are valid until
+// the next call on p, Close included. The error wraps [ErrNoProcess] when the process is gone
+// and is a [*fs.PathError] with the kernel's errno otherwise.
+func (p *Process) ReadFile(name string) ([]byte, error) {
+	fd, err := retry(func() (int, error) {
+		return unix.Openat(p.fd, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	})
+	if err != nil {
+		return nil, pathError("open", p.Path(name), err)
+	}
+	defer unix.Close(fd) //nolint:errcheck // opened for reading: nothing can be lost
+	if p.buf == nil {
+		p.buf = buffers.Get().(*[]byte)
+	}
+	buf := *p.buf
+	defer func() { *p.buf = buf }()
+	n := 0
+	for {
+		if n == len(buf) {
+			buf = append(buf, make([]byte, len(buf))...)
+		}
+		m, err := retry(func() (int, error) { return unix.Read(fd, buf[n:]) })
+		if err != nil {
+			return nil, pathError("read", p.Path(name), err)
+		}
+		if m == 0 {
+			return buf[:n], nil
+		}
+		n += m
+	}
+}
+
+// Readlink reads a symbolic link in the folder, such as ns/pid. The error is as
+// for [Process.ReadFile].
+func (p *Process) Readlink(name string) (string, error) {
+	for size := 256; ; size *= 2 {
+		buf := make([]byte, size)
+		n, err := retry(func() (int, error) { return unix.Readlinkat(p.fd, name, buf) })
+		if err != nil {
+			return "", pathError("readlink", p.Path(name), err)
+		}
+		if n < size {
+			return string(buf[:n]), nil
+		}
+	}
+}
+
+// Alive tells whether the process that was opened still runs. Call it after the
+// reads: facts belong to a live process only when it returns nil. A zombie has
+// ended: it has no namespaces and no mounts any more. The error wraps
+// [ErrNoProcess] when the process ended.
+func (p *Process) Alive() error {
+	stat, err := p.ReadFile("stat")
+	if err != nil {
+		return err
+	}
+	// The name of the program stands in parentheses and may hold any byte,
+	// also ") Z": the state follows the last parenthesis (proc_pid_stat(5)).
+	i := bytes.LastIndexByte(stat, ')')
+	if i < 0 || i+2 >= len(stat) {
+		return fmt.Errorf("%s: no state in %q", p.Path("stat"), stat)
+	}
+	switch stat[i+2] {
+	case 'Z', 'X', 'x':
+		return fmt.Errorf("process %d has ended (a zombie): %w", p.pid, ErrNoProcess)
+	}
+	return nil
+}
+
+// retry repeats a call that a signal interrupted.
+func retry(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		if err != unix.EINTR { //nolint:errorlint // a bare errno
+			return n, err
+		}
+	}
+}
+
+// pathError adds what was done to what, and turns ESRCH into ErrNoProcess.
+func pathError(op, path string, err error) error {
+	if err == unix.ESRCH { //nolint:errorlint // a bare errno
+		return fmt.Errorf("%s %s: %w", op, path, ErrNoProcess)
+	}
+	return &fs.PathError{Op: op, Path: path, Err: err}
+}
