@@ -96,8 +96,7 @@ func (c Cap) String() string {
 // ParseCap returns the capability called name: in any case, with or without the prefix CAP_, or as the number that
 // [Cap.String] gives to an unknown one, such as CAP_63. The error wraps [ErrSyntax].
 func ParseCap(name string) (Cap, error) {
-	bare := strings.ToUpper(name)
-	bare = strings.TrimPrefix(bare, "CAP_")
+	bare := strings.TrimPrefix(upper(name), "CAP_")
 	for i, known := range names {
 		if bare == known[len("CAP_"):] {
 			return Cap(i), nil
@@ -108,6 +107,16 @@ func ParseCap(name string) (Cap, error) {
 		return Cap(number), nil
 	}
 	return 0, fmt.Errorf("%w: capability %q: want a name such as CAP_NET_ADMIN or CAP_0 to CAP_63", ErrSyntax, clip(name))
+}
+
+// upper returns name in upper case. It changes ASCII letters only: in Unicode, "ſ" is a small "S".
+func upper(name string) string {
+	return strings.Map(func(r rune) rune {
+		if 'a' <= r && r <= 'z' {
+			return r - 'a' + 'A'
+		}
+		return r
+	}, name)
 }
 
 // clip shortens text that came from outside, so that an error stays one readable line.

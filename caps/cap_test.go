@@ -69,6 +69,7 @@ func TestParseCap(t *testing.T) {
 		{name: "CAP_", err: `"CAP_"`},
 		{name: "", err: `capability ""`},
 		{name: "ALL", err: `"ALL"`},
+		{name: "ſys_admin", err: `"ſys_admin"`},
 		{name: " CAP_CHOWN", err: `" CAP_CHOWN"`},
 		{name: "CAP_CAP_CHOWN", err: `"CAP_CAP_CHOWN"`},
 		{name: "CAP_\x1b[2J\n", err: `"CAP_\x1b[2J\n"`},

@@ -119,7 +119,8 @@ func (s Set) Mask() string { return fmt.Sprintf("%016x", uint64(s)) }
 // null.
 func (s Set) MarshalJSON() ([]byte, error) { return json.Marshal(s.Names()) }
 
-// UnmarshalJSON sets s from an array of names, each exactly as [Cap.String] spells it. The error wraps [ErrSyntax].
+// UnmarshalJSON sets s from an array of names, each exactly as [Cap.String] spells it, or with its number as an older version
+// of this package may have spelled it. The error wraps [ErrSyntax].
 func (s *Set) UnmarshalJSON(data []byte) error {
 	var list []string
 	if err := json.Unmarshal(data, &list); err != nil || list == nil {
@@ -131,7 +132,7 @@ func (s *Set) UnmarshalJSON(data []byte) error {
 		if err != nil {
 			return err
 		}
-		if name != strings.ToUpper(name) || !strings.HasPrefix(name, "CAP_") {
+		if name != c.String() && name != "CAP_"+strconv.Itoa(int(c)) {
 			return fmt.Errorf("%w: capability %q: want %s", ErrSyntax, clip(name), c)
 		}
 		parsed |= 1 << c

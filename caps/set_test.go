@@ -127,6 +127,10 @@ func TestSetJSON(t *testing.T) {
 			t.Errorf("%s comes back as %s, %v", got, back, err)
 		}
 	}
+	var older Set
+	if err := json.Unmarshal([]byte(`["CAP_40"]`), &older); err != nil || older != Of(CheckpointRestore) {
+		t.Errorf("CAP_40 is %s, %v", older, err)
+	}
 	for input, want := range map[string]string{
 		`null`:            `capabilities "null": want a JSON array`,
 		`"CAP_CHOWN"`:     `want a JSON array`,
@@ -135,6 +139,7 @@ func TestSetJSON(t *testing.T) {
 		`["CHOWN"]`:       `capability "CHOWN": want CAP_CHOWN`,
 		`["cap_chown"]`:   `capability "cap_chown": want CAP_CHOWN`,
 		`["CAP_CHOWNED"]`: `capability "CAP_CHOWNED": want a name`,
+		`["41"]`:          `capability "41": want CAP_41`,
 		`["ALL"]`:         `capability "ALL": want a name`,
 		`["CAP_64"]`:      `capability "CAP_64": want a name`,
 	} {

@@ -100,7 +100,7 @@ func (s State) MarshalJSON() ([]byte, error) {
 }
 
 // UnmarshalJSON sets s from an object. A missing set is an error, not an empty set; only ambient and noNewPrivs may be null or
-// missing. The error wraps [ErrSyntax] unless data is not JSON.
+// missing. The error wraps [ErrSyntax] unless data is no JSON object.
 func (s *State) UnmarshalJSON(data []byte) error {
 	var form stateJSON
 	if err := json.Unmarshal(data, &form); err != nil {
