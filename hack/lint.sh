@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Lints both modules and the shell scripts. Everything is looked at, even after a finding.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit
+
+status=0
+hack/deps.sh lint || status=1
+golangci=$(hack/tool.sh golangci-lint) || exit
+"$golangci" run ./... || status=1
+(cd internal/lab && "$golangci" run --config ../../.golangci.yml ./...) || status=1
+if command -v shellcheck >/dev/null; then
+	shellcheck hack/*.sh .ci/run || status=1
+fi
+exit "$status"

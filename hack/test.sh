@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Runs everything that must pass, under one test runner: its closing lines list every failed and skipped test of every step, and
+# its exit status is that of the whole. A step that fails does not keep the later ones from running.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit
+
+if [ "${1:-}" != steps ]; then
+	gotestsum=$(hack/tool.sh gotestsum) || exit
+	# The steps speak test2json on standard output; 3 is where they tell people of their progress.
+	exec 3>&2
+	exec "$gotestsum" --format pkgname --format-hide-empty-pkg --raw-command -- hack/test.sh steps
+fi
+
+status=0
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# say tells of a step that begins.
+say() {
+	printf '== %s\n' "$*" >&3
+}
+
+# verdict STEP PASS|FAIL|SKIP SECONDS: reports a step as a package with one test; its output is read from standard input.
+verdict() {
+	{
+		echo '=== RUN   Status'
+		cat
+		printf '%s %s: Status (%d.00s)\n' --- "$2" "$3"
+		if [ "$2" = FAIL ]; then echo FAIL; else echo PASS; fi
+	} | go tool test2json -p "$1"
+}
+
+# check STEP COMMAND...: a command as one test.
+check() {
+	local step=$1 begin=$SECONDS
+	shift
+	say "$step"
+	if "$@" >"$work/log" 2>&1; then
+		verdict "$step" PASS $((SECONDS - begin)) <"$work/log"
+	else
+		status=1
+		verdict "$step" FAIL $((SECONDS - begin)) <"$work/log"
+	fi
+}
+
+# tests STEP COMMAND...: a command that prints go test -json. The step's name is put behind those of its packages, so that a test
+# that runs in several steps can be told apart.
+tests() {
+	local step=$1 begin=$SECONDS result
+	shift
+	say "$step"
+	"$@" 2>&3 | sed -u "s|\"Package\":\"\([^\"]*\)\"|\"Package\":\"\1 ($step)\"|" | tee "$work/json"
+	result=${PIPESTATUS[0]}
+	if [ "$result" != 0 ]; then
+		status=1
+		verdict "$step" FAIL $((SECONDS - begin)) <<<"exit status $result"
+	elif ! grep -q '"Action":"run"' "$work/json"; then
+		status=1
+		verdict "$step" FAIL $((SECONDS - begin)) <<<"ran no test"
+	fi
+}
+
+check deps hack/deps.sh test
+check build make --no-print-directory build bin/lab
+tests unit go test -json -race -tags "${TAGS:-}" -skip '^TestLab' ./...
+tests lab-module env -C internal/lab go test -json ./...
+tests fuzz hack/fuzz.sh "${FUZZTIME:-3s}" -json
+for runtime in 1.6 2.4; do
+	step=lab-$runtime
+	if [ "$(id -u)" = 0 ] || [ "${CI:-}" = true ]; then
+		tests "$step" timeout --kill-after=1m 30m bin/lab run --runtime "$runtime" -- \
+			go test -json -count=1 -tags "${TAGS:-}" -run '^TestLab' ./...
+	else
+		verdict "$step" SKIP 0 <<<"a containerd of its own needs root"
+	fi
+done
+check lint hack/lint.sh
+exit "$status"
