@@ -32,8 +32,7 @@ func (h hierarchy) controls(controller string) bool {
 	return slices.Contains(h.options, controller)
 }
 
-// hierarchies returns every cgroup hierarchy mounted here, a controller's
-// second mount left out.
+// hierarchies returns the cgroup hierarchies mounted where runtimes look.
 func hierarchies() ([]hierarchy, error) {
 	text, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {

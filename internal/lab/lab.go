@@ -51,7 +51,8 @@ type Lab struct {
 	Subnet     string `json:"subnet"`
 	// CgroupParent is the lab's cgroup, the same in every hierarchy.
 	CgroupParent string `json:"cgroupParent"`
-	// Cgroups are all folders made, by hierarchy.
+	// Cgroups are the folders made for it, one in each hierarchy; all the lab's
+	// processes are in them or below.
 	Cgroups []string `json:"cgroups"`
 	Pods    []Pod    `json:"pods"`
 
@@ -145,8 +146,11 @@ func (l *Lab) start(ctx context.Context, o Options, t toolset) error {
 	if err := l.startPods(ctx, o, hs, manifests); err != nil {
 		return err
 	}
-	l.Cgroups = labCgroups(l.folders, hs)
-	slices.Sort(l.Cgroups)
+	for _, h := range hs {
+		if dir := filepath.Join(h.path, l.CgroupParent); allExist(dir) {
+			l.Cgroups = append(l.Cgroups, dir)
+		}
+	}
 	return l.describe()
 }
 

@@ -29,7 +29,7 @@ const (
 type Container struct {
 	Name  string `json:"name"`
 	ID    string `json:"id"`
-	State string `json:"state"`
+	State string `json:"state"` // RUNNING or EXITED, when the lab was ready
 }
 
 // Pod is a pod of a lab.

@@ -202,20 +202,20 @@ func (a *app) run(args []string) (int, error) {
 // command runs the command and returns its exit status. Signals are handed on
 // to it: when it ends is its own decision, and the lab waits for that.
 func (a *app) command(ctx context.Context, l *lab.Lab, args []string) (int, error) {
-	if ctx.Err() != nil {
-		return interrupted, nil
-	}
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
-	env := append(os.Environ(), l.Env()...)
-	path, err := lookPath(args[0], env)
-	if err != nil {
-		return exitError, err
+	if ctx.Err() != nil {
+		return interrupted, nil
 	}
-	cmd := exec.Command(path, args[1:]...)
-	cmd.Args[0] = args[0]
-	cmd.Env = env
+	// Ours as well, so that the command is looked for in the lab's PATH.
+	for _, e := range l.Env() {
+		name, value, _ := strings.Cut(e, "=")
+		if err := os.Setenv(name, value); err != nil {
+			return exitError, err
+		}
+	}
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.stdin, a.stdout, a.stderr
 	if err := cmd.Start(); err != nil {
 		return exitError, err
@@ -230,18 +230,6 @@ func (a *app) command(ctx context.Context, l *lab.Lab, args []string) (int, erro
 			return exitStatus(err)
 		}
 	}
-}
-
-// lookPath finds a program in the PATH that env sets last.
-func lookPath(name string, env []string) (string, error) {
-	for _, e := range env {
-		if path, ok := strings.CutPrefix(e, "PATH="); ok {
-			if err := os.Setenv("PATH", path); err != nil {
-				return "", err
-			}
-		}
-	}
-	return exec.LookPath(name)
 }
 
 // exitStatus is the command's own, as a shell would tell it.
