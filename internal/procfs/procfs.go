@@ -126,3 +126,17 @@ func (f FS) root() string {
 	}
 	return f.Proc
 }
+
+// OpenSelf opens the folder of our own process, as this proc file system
+// numbers it. The error wraps [fs.ErrNotExist] where it does not show us.
+func (f FS) OpenSelf() (*Process, error) {
+	link, err := os.Readlink(f.Path("self"))
+	if err != nil {
+		return nil, err
+	}
+	pid, err := strconv.Atoi(link)
+	if err != nil {
+		return nil, fmt.Errorf("%s: link to %q: want a number", f.Path("self"), link)
+	}
+	return f.Open(pid)
+}

@@ -1,0 +1,551 @@
+package inspect
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rtinspect/rtinspect/caps"
+	"github.com/rtinspect/rtinspect/internal/procfs"
+	"github.com/rtinspect/rtinspect/internal/runtimeapi"
+)
+
+// The classes of error a caller acts on.
+var (
+	// ErrNoRuntime says that no container runtime could be reached.
+	ErrNoRuntime = runtimeapi.ErrNoRuntime
+	// ErrNoProcess says that a process does not exist, or ended while it was
+	// read.
+	ErrNoProcess = procfs.ErrNoProcess
+	// ErrNotFound says that no container has a name.
+	ErrNotFound = errors.New("no such container")
+	// ErrAmbiguous says that several containers have a name.
+	ErrAmbiguous = errors.New("ambiguous name")
+	// ErrNotTheContainer says that the process the runtime named is not the
+	// container's, or cannot be told to be. Its facts are not shown.
+	ErrNotTheContainer = errors.New("not the container's process")
+)
+
+// EndpointVariable is the environment variable that names the runtime's socket.
+const EndpointVariable = runtimeapi.EndpointVariable
+
+// CheckEndpoint refuses an address that cannot be a runtime's, without
+// contacting it.
+func CheckEndpoint(address string) error { return runtimeapi.CheckAddress(address) }
+
+// Options say what to inspect. The zero value is this machine and its runtime.
+type Options struct {
+	// Endpoint is the runtime's socket, unix:///path. When empty it is taken
+	// from the environment variable CONTAINER_RUNTIME_ENDPOINT, else from
+	// runtime-endpoint in /etc/crictl.yaml, else the first of the well-known
+	// sockets that answers is used: containerd, CRI-O, cri-dockerd, k3s, k0s,
+	// microk8s, Docker's containerd. One that is named is never replaced by
+	// another.
+	Endpoint string
+	// HostRoot is where the node's file system is mounted, for use inside a
+	// pod. Empty means /. An Endpoint is not below it; the sockets that are
+	// discovered are.
+	HostRoot string
+	// Timeout bounds each call to the runtime. Zero means 10 s. A socket that
+	// accepts the connection and stays silent is given up after 2 s.
+	Timeout time.Duration
+	// ShowSecrets keeps the values of environment variables in reports.
+	ShowSecrets bool
+}
+
+// Inspector reads the containers of one node. Its methods may be used by
+// several goroutines at once.
+type Inspector struct {
+	conn    *runtimeapi.Conn
+	fs      procfs.FS
+	options Options
+	node    Node
+	// distrust is why the runtime's pids must not be looked up in our proc file
+	// system; nil when they may.
+	distrust error
+}
+
+// Open connects to the container runtime. The error wraps [ErrNoRuntime] and
+// names every socket that was tried with its cause. Close the inspector after
+// use.
+func Open(ctx context.Context, o Options) (*Inspector, error) {
+	conn, err := runtimeapi.Dial(ctx, runtimeapi.Options{Endpoint: o.Endpoint, HostRoot: o.HostRoot, Timeout: o.Timeout})
+	if err != nil {
+		return nil, err
+	}
+	i := &Inspector{conn: conn, options: o, fs: procfs.FS{Proc: procRoot(o.HostRoot)}}
+	i.node = readNode(i.fs)
+	i.distrust = i.meetRuntime(ctx)
+	return i, nil
+}
+
+func procRoot(hostRoot string) string {
+	if hostRoot == "" {
+		return "/proc"
+	}
+	return filepath.Join(hostRoot, "proc")
+}
+
+// Close ends the connection to the runtime.
+func (i *Inspector) Close() error { return i.conn.Close() }
+
+// Node returns what is known of the machine and of the runtime.
+func (i *Inspector) Node() Node { return i.node }
+
+// List returns every container of the runtime, sandboxes and ended ones
+// included, in all of containerd's namespaces. The order is that of namespace,
+// pod and name. When a part could not be listed the error says which, and the
+// others are returned with it.
+func (i *Inspector) List(ctx context.Context) ([]Container, error) {
+	found, err := i.list(ctx)
+	list := make([]Container, len(found))
+	parallel(len(found), func(n int) {
+		i.identify(&found[n])
+		list[n] = found[n].Container
+	})
+	return list, err
+}
+
+// Resolve returns the container that ref names: an id, a unique prefix of one,
+// a name, pod/name, namespace/pod/name, or the name of a pod with one
+// container. Of several with a name, the only one that has not ended is meant.
+// A sandbox has an id only. The error wraps [ErrNotFound], with near names, or
+// [ErrAmbiguous], with the candidates.
+func (i *Inspector) Resolve(ctx context.Context, ref string) (Container, error) {
+	found, err := i.list(ctx)
+	f, resolveErr := resolve(found, ref)
+	if resolveErr != nil {
+		return Container{}, errors.Join(resolveErr, err)
+	}
+	i.identify(f)
+	return f.Container, nil
+}
+
+// Container returns the report of one container, see [Inspector.Resolve].
+func (i *Inspector) Container(ctx context.Context, ref string) (Report, error) {
+	reports, err := i.Containers(ctx, ref)
+	if len(reports) == 0 {
+		return Report{}, err
+	}
+	return reports[0], err
+}
+
+// Containers returns the reports of the containers that refs name, in that
+// order, or without refs of every container that has not ended, without
+// sandboxes. The error joins what could not be resolved or listed; what could
+// be is returned with it.
+func (i *Inspector) Containers(ctx context.Context, refs ...string) ([]Report, error) {
+	found, err := i.list(ctx)
+	var chosen []*listed
+	if len(refs) == 0 {
+		for n := range found {
+			if found[n].Kind == KindContainer && !found[n].ended() {
+				chosen = append(chosen, &found[n])
+			}
+		}
+		return i.reports(chosen), err
+	}
+	errs := []error{err}
+	for _, ref := range refs {
+		f, err := resolve(found, ref)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if !slices.Contains(chosen, f) {
+			chosen = append(chosen, f)
+		}
+	}
+	return i.reports(chosen), errors.Join(errs...)
+}
+
+// Snapshot returns the reports of every container, sandboxes and ended ones
+// included, and of the node. The error is of what could not be listed.
+func (i *Inspector) Snapshot(ctx context.Context) (Snapshot, error) {
+	found, err := i.list(ctx)
+	all := make([]*listed, len(found))
+	for n := range found {
+		all[n] = &found[n]
+	}
+	return Snapshot{Time: time.Now().UTC(), Node: i.node, Containers: i.reports(all)}, err
+}
+
+// listed is a container of the list, with what the runtime recorded of it.
+type listed struct {
+	Container
+	record  runtimeapi.Container
+	request *request
+	spec    *spec
+	// requestErr and specErr say why they are nil.
+	requestErr error
+	specErr    error
+}
+
+func (f *listed) ended() bool {
+	state, ok := f.State.Value()
+	return ok && state == StateExited
+}
+
+// list asks the runtime and names what it gave.
+func (i *Inspector) list(ctx context.Context) ([]listed, error) {
+	records, err := i.conn.List(ctx)
+	found := make([]listed, len(records))
+	parallel(len(found), func(n int) { found[n] = decode(records[n]) })
+	pods := map[string]*Pod{}
+	for n := range found {
+		if found[n].Kind == KindSandbox {
+			pods[found[n].ID] = found[n].Pod
+		}
+	}
+	for n := range found {
+		if p := found[n].Pod; p != nil && p.UID == "" && pods[p.SandboxID] != nil {
+			found[n].Pod = pods[p.SandboxID]
+		}
+	}
+	slices.SortFunc(found, func(a, b listed) int { return compare(a.Container, b.Container) })
+	return found, err
+}
+
+func compare(a, b Container) int {
+	return cmp.Or(
+		cmp.Compare(a.Namespace, b.Namespace),
+		cmp.Compare(podKey(a.Pod), podKey(b.Pod)),
+		cmp.Compare(a.Kind, b.Kind),
+		cmp.Compare(a.Name, b.Name),
+		a.CreatedAt.Compare(b.CreatedAt),
+		cmp.Compare(a.ID, b.ID),
+	)
+}
+
+func podKey(p *Pod) string {
+	if p == nil {
+		return ""
+	}
+	return p.Namespace + "/" + p.Name
+}
+
+// decode reads a runtime's record of a container.
+func decode(record runtimeapi.Container) listed {
+	f := listed{record: record, specErr: record.SpecErr}
+	if record.SpecErr == nil {
+		f.spec, f.specErr = parseSpec(record.Spec)
+	}
+	f.request, f.requestErr = decodeRequest(record)
+	f.Container = Container{
+		ID:          record.ID,
+		Name:        record.ID,
+		Kind:        KindContainer,
+		Namespace:   record.Namespace,
+		Image:       record.Image,
+		Runtime:     record.Runtime,
+		CreatedAt:   record.Created.UTC(),
+		Labels:      record.Labels,
+		Annotations: annotations(f),
+		State:       stateOf(record.Task),
+	}
+	if record.CRI {
+		f.nameFromLabels()
+	}
+	return f
+}
+
+// nameFromLabels takes the names that the kubelet gives as labels.
+func (f *listed) nameFromLabels() {
+	labels := f.record.Labels
+	f.Pod = &Pod{
+		Name:      labels[runtimeapi.PodNameLabel],
+		Namespace: labels[runtimeapi.PodNamespaceLabel],
+		UID:       labels[runtimeapi.PodUIDLabel],
+		SandboxID: f.record.SandboxID,
+	}
+	name := labels[runtimeapi.ContainerNameLabel]
+	if f.record.Sandbox {
+		f.Kind = KindSandbox
+		name = f.Pod.Name
+	}
+	if f.request != nil && f.Pod.SandboxID == "" {
+		f.Pod.SandboxID = f.request.SandboxID
+	}
+	if name != "" {
+		f.Name = name
+	}
+}
+
+var errNoRecord = errors.New("containerd has no record of the " + requestSource)
+
+// decodeRequest is nil without an error when there is no request to know of.
+func decodeRequest(record runtimeapi.Container) (*request, error) {
+	if !record.CRI || record.Namespace == "" {
+		return nil, nil
+	}
+	if len(record.Metadata) == 0 {
+		return nil, errNoRecord
+	}
+	return parseRequest(record.Metadata)
+}
+
+// annotations are those of the request, as the specification's are the
+// runtime's own.
+func annotations(f listed) map[string]string {
+	switch {
+	case f.record.Annotations != nil:
+		return f.record.Annotations
+	case f.request != nil:
+		return f.request.Config.Annotations
+	case f.spec != nil:
+		return f.spec.Annotations
+	}
+	return nil
+}
+
+func stateOf(t runtimeapi.Task) Fact[State] {
+	switch {
+	case t.Err != nil:
+		return UnknownFact[State](t.Err)
+	case t.State == "":
+		return AbsentFact[State]("it has no task: it was not started, or has ended")
+	}
+	return KnownFact(State(t.State), "runtime")
+}
+
+// open opens the first process of a container and makes sure that it is of that
+// container: the runtime's pids must count in our pid namespace, and the
+// process must be in the container's cgroup.
+func (i *Inspector) open(f *listed) (*procfs.Process, error) {
+	task := f.record.Task
+	switch {
+	case task.Err != nil:
+		return nil, task.Err
+	case task.PID == 0, task.State == runtimeapi.Created:
+		// Until it is started, its process is the runtime's own.
+		return nil, nil
+	case i.distrust != nil:
+		return nil, i.distrust
+	}
+	p, err := i.fs.Open(task.PID)
+	if err != nil {
+		return nil, err
+	}
+	cgroup, err := p.ReadFile("cgroup")
+	if err == nil && !cgroupFits(cgroup, f.spec.cgroupsPath(), f.cgroupIDs()...) {
+		err = fmt.Errorf("process %d, which the runtime names, is in cgroup %s: %w",
+			task.PID, lastCgroup(cgroup), ErrNotTheContainer)
+	}
+	if err != nil {
+		_ = p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// cgroupIDs are the ids by which the container's cgroup may be called. All
+// containers of a sandboxed pod run in the sandbox's.
+func (f *listed) cgroupIDs() []string {
+	ids := []string{f.ID}
+	if f.Pod != nil && runtimeTier(f.Runtime) != "" {
+		ids = append(ids, f.Pod.SandboxID)
+	}
+	return ids
+}
+
+// lastCgroup shows one of the paths of /proc/PID/cgroup in a message.
+func lastCgroup(cgroup []byte) string {
+	lines := strings.Split(strings.TrimSpace(string(cgroup)), "\n")
+	return strconv.Quote(lines[0])
+}
+
+// identify fills in pid and tier from the process.
+func (i *Inspector) identify(f *listed) {
+	p, err := i.open(f)
+	if p == nil {
+		f.PID, f.Tier = withoutProcess[int](err), tierWithout(f, err)
+		return
+	}
+	defer p.Close() //nolint:errcheck // opened for reading
+	ns := userNamespace(p)
+	if err := p.Alive(); err != nil {
+		f.PID, f.Tier = UnknownFact[int](err), tierWithout(f, err)
+		return
+	}
+	f.PID = KnownFact(p.PID(), "runtime and "+p.Path("cgroup"))
+	f.Tier = tier(f.Runtime, ns)
+}
+
+// withoutProcess is a fact of a process that could not be opened, or that there
+// is none of.
+func withoutProcess[T any](err error) Fact[T] {
+	if err != nil {
+		return UnknownFact[T](err)
+	}
+	return AbsentFact[T]("no process runs")
+}
+
+func tierWithout(f *listed, err error) Fact[Tier] {
+	if t := runtimeTier(f.Runtime); t != "" {
+		return KnownFact(t, f.Runtime)
+	}
+	return withoutProcess[Tier](err)
+}
+
+func tier(runtime string, ns Fact[UserNamespace]) Fact[Tier] {
+	if t := runtimeTier(runtime); t != "" {
+		return KnownFact(t, runtime)
+	}
+	n, ok := ns.Value()
+	switch {
+	case !ok:
+		return UnknownFact[Tier](ns.Cause())
+	case n.Initial:
+		return KnownFact(TierHostKernel, ns.Source())
+	}
+	return KnownFact(TierUserNamespace, ns.Source())
+}
+
+// runtimeTier tells the sandboxing runtimes by their type or handler; it is
+// empty for the others.
+func runtimeTier(runtime string) Tier {
+	switch name := strings.ToLower(runtime); {
+	case strings.Contains(name, "runsc"), strings.Contains(name, "gvisor"):
+		return TierSandbox
+	case strings.Contains(name, "kata"):
+		return TierVM
+	}
+	return ""
+}
+
+func (i *Inspector) reports(chosen []*listed) []Report {
+	reports := make([]Report, len(chosen))
+	parallel(len(chosen), func(n int) { reports[n] = i.report(chosen[n]) })
+	return reports
+}
+
+// report makes the report of one container. Whatever fails is in it, so that
+// one bad container never spoils the rest.
+func (i *Inspector) report(f *listed) Report {
+	r := Report{Drift: []Difference{}}
+	r.Capabilities.Default = defaultOf(i.conn)
+	all := allCapabilities(i.node.Runtime, i.node.LastCap)
+	i.request(&r, f, all)
+	i.declare(&r, f, all)
+	i.enforce(&r, f, all)
+	r.Container = f.Container
+	r.Drift = append(r.Drift, drift(&r)...)
+	return r
+}
+
+func (i *Inspector) request(r *Report, f *listed, all Fact[caps.Set]) {
+	switch {
+	case f.request != nil:
+		ask(r, f.request.security(), all)
+	case f.requestErr != nil:
+		requestUnknown(r, UnknownFact[struct{}](f.requestErr))
+	case f.record.CRI:
+		requestUnknown(r, AbsentFact[struct{}]("this runtime does not report the "+requestSource))
+	default:
+		requestUnknown(r, AbsentFact[struct{}]("not made through the CRI"))
+	}
+	if p := f.record.Privileged; p != nil {
+		r.Privileged.Requested = KnownFact(*p, "CRI verbose status")
+	}
+}
+
+// requestUnknown sets the requested level of every setting to one cause or
+// reason.
+func requestUnknown(r *Report, why Fact[struct{}]) {
+	r.Capabilities.Requested = like[CapabilityRequest](why)
+	r.User.Requested = like[UserRequest](why)
+	r.NoNewPrivs.Requested = like[bool](why)
+	r.Seccomp.Requested = like[SeccompRequest](why)
+	r.AppArmor.Requested = like[string](why)
+	r.SELinux.Requested = like[string](why)
+	r.ReadonlyRootfs.Requested = like[bool](why)
+	r.Privileged.Requested = like[bool](why)
+	r.UserNamespace.Requested = like[bool](why)
+}
+
+// like is an absent or unknown fact for the reason of another.
+func like[T any](why Fact[struct{}]) Fact[T] {
+	if why.Known() == Absent {
+		return AbsentFact[T](why.Source())
+	}
+	return UnknownFact[T](why.Cause())
+}
+
+func (i *Inspector) declare(r *Report, f *listed, all Fact[caps.Set]) {
+	if f.spec == nil {
+		declarationUnknown(r, f.specErr)
+		return
+	}
+	if !i.options.ShowSecrets {
+		redactEnv(f.spec.Process.Env)
+	}
+	declare(r, f.spec)
+	r.Privileged.Declared = privilegedDeclared(r, f.spec, all)
+}
+
+func privilegedDeclared(r *Report, s *spec, all Fact[caps.Set]) Fact[bool] {
+	set, ok := all.Value()
+	if !ok {
+		return UnknownFact[bool](all.Cause())
+	}
+	sets, ok := r.Capabilities.Declared.Value()
+	if !ok {
+		return UnknownFact[bool](r.Capabilities.Declared.Cause())
+	}
+	return declared(s.amountsToPrivileged(set, sets))
+}
+
+func declarationUnknown(r *Report, err error) {
+	r.Capabilities.Declared = UnknownFact[CapabilitySets](err)
+	r.User.Declared = UnknownFact[User](err)
+	r.NoNewPrivs.Declared = UnknownFact[bool](err)
+	r.Seccomp.Declared = UnknownFact[SeccompDeclared](err)
+	r.AppArmor.Declared = UnknownFact[string](err)
+	r.SELinux.Declared = UnknownFact[string](err)
+	r.ReadonlyRootfs.Declared = UnknownFact[bool](err)
+	r.Privileged.Declared = UnknownFact[bool](err)
+	r.UserNamespace.Declared = UnknownFact[bool](err)
+	r.Process = UnknownFact[Process](err)
+}
+
+func (i *Inspector) enforce(r *Report, f *listed, all Fact[caps.Set]) {
+	p, err := i.open(f)
+	if p != nil {
+		err = enforce(r, p, all)
+		f.PID = KnownFact(p.PID(), "runtime and "+p.Path("cgroup"))
+		f.Tier = tier(f.Runtime, r.UserNamespace.InForce)
+		_ = p.Close()
+		if err == nil {
+			return
+		}
+	}
+	f.PID, f.Tier = withoutProcess[int](err), tierWithout(f, err)
+	r.Capabilities.InForce = withoutProcess[caps.State](err)
+	r.Capabilities.Reach = withoutProcess[caps.Reach](err)
+	r.User.InForce = withoutProcess[UserInForce](err)
+	r.NoNewPrivs.InForce = withoutProcess[bool](err)
+	r.Seccomp.InForce = withoutProcess[SeccompInForce](err)
+	r.AppArmor.InForce = withoutProcess[string](err)
+	r.SELinux.InForce = withoutProcess[string](err)
+	r.ReadonlyRootfs.InForce = withoutProcess[bool](err)
+	r.Privileged.InForce = withoutProcess[bool](err)
+	r.UserNamespace.InForce = withoutProcess[UserNamespace](err)
+}
+
+// defaultOf is the set of capabilities that a runtime gives when nothing is
+// asked for.
+func defaultOf(c *runtimeapi.Conn) Fact[caps.Set] {
+	name := strings.ToLower(c.Name)
+	for _, d := range caps.Defaults() {
+		if strings.ToLower(d.Runtime) == name {
+			return KnownFact(d.Set, "the default of "+d.Runtime+" since "+d.Since)
+		}
+	}
+	return AbsentFact[caps.Set](fmt.Sprintf("no default is known of the runtime %q", c.Name))
+}

@@ -1,0 +1,282 @@
+package inspect
+
+import (
+	"time"
+
+	"github.com/rtinspect/rtinspect/caps"
+)
+
+// Kind tells a pod's sandbox from its containers.
+type Kind string
+
+// The kinds of container.
+const (
+	// KindContainer runs somebody's program.
+	KindContainer Kind = "container"
+	// KindSandbox is a pod's own container, pause, which holds its namespaces.
+	KindSandbox Kind = "sandbox"
+)
+
+// State is a container's state as its runtime tells it. It is a hint: the
+// process was looked at where PID is known.
+type State string
+
+// The states of a container.
+const (
+	StateCreated State = "created"
+	StateRunning State = "running"
+	StatePaused  State = "paused"
+	StateExited  State = "exited"
+)
+
+// Tier is how far a container is from the host's kernel, the weakest first.
+type Tier string
+
+// The trust tiers.
+const (
+	// TierHostKernel shares the host's kernel and its user namespace: root in
+	// it is the host's root with fewer capabilities.
+	TierHostKernel Tier = "host-kernel"
+	// TierUserNamespace shares the kernel, in a user namespace of its own: its
+	// capabilities hold only there.
+	TierUserNamespace Tier = "user-namespace"
+	// TierSandbox talks to a kernel in user space (gVisor). What the host's
+	// kernel shows is the sandbox's, not the guest's.
+	TierSandbox Tier = "sandbox"
+	// TierVM runs in a virtual machine (Kata Containers).
+	TierVM Tier = "virtual-machine"
+)
+
+// Pod names the pod of a container.
+type Pod struct {
+	Name      string `json:"name"`
+	Namespace string `json:"namespace"`
+	UID       string `json:"uid,omitempty"`
+	// SandboxID is the id of the pod's sandbox container.
+	SandboxID string `json:"sandboxID"`
+}
+
+// Container is a container as its runtime lists it, with its first process.
+type Container struct {
+	ID string `json:"id"`
+	// Name is the container's name in its pod, or its id where it has none. A
+	// sandbox has the pod's name.
+	Name string `json:"name"`
+	Kind Kind   `json:"kind"`
+	// Namespace is containerd's namespace: k8s.io, moby, default. Empty for
+	// other runtimes.
+	Namespace string `json:"namespace,omitempty"`
+	// Pod is nil for a container that was not made through the CRI.
+	Pod   *Pod        `json:"pod,omitempty"`
+	Image string      `json:"image,omitempty"`
+	State Fact[State] `json:"state"`
+	// PID is the first process, in the numbering of our proc file system. It
+	// is known only when the process was opened and is the container's.
+	PID Fact[int] `json:"pid"`
+	// Runtime is the runtime's type or handler, for example
+	// io.containerd.runc.v2.
+	Runtime   string     `json:"runtime,omitempty"`
+	Tier      Fact[Tier] `json:"tier"`
+	CreatedAt time.Time  `json:"createdAt,omitzero"`
+
+	Labels      map[string]string `json:"labels,omitempty"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// Report is all that is known of one container: each setting as requested,
+// declared and in force, and where these differ.
+type Report struct {
+	Container
+
+	Capabilities   Capabilities                                             `json:"capabilities"`
+	User           Setting[UserRequest, User, UserInForce]                  `json:"user"`
+	NoNewPrivs     Setting[bool, bool, bool]                                `json:"noNewPrivs"`
+	Seccomp        Setting[SeccompRequest, SeccompDeclared, SeccompInForce] `json:"seccomp"`
+	AppArmor       Setting[string, string, string]                          `json:"apparmor"`
+	SELinux        Setting[string, string, string]                          `json:"selinux"`
+	ReadonlyRootfs Setting[bool, bool, bool]                                `json:"readonlyRootfs"`
+	Privileged     Setting[bool, bool, bool]                                `json:"privileged"`
+	UserNamespace  Setting[bool, bool, UserNamespace]                       `json:"userNamespace"`
+
+	// Process is the declared first process.
+	Process Fact[Process] `json:"process"`
+
+	// Drift lists where requested, declared and in force differ. A difference
+	// that follows from how the kernel and the runtime work has the Reason.
+	Drift []Difference `json:"drift"`
+}
+
+// Capabilities are a container's capability sets at the three levels.
+type Capabilities struct {
+	Setting[CapabilityRequest, CapabilitySets, caps.State]
+	// Reach is what the process can do and could become able to do, unknown
+	// when the sets in force are.
+	Reach Fact[caps.Reach] `json:"reach"`
+	// Default is the set the runtime gives when nothing is asked for, absent
+	// when it is not known for this runtime.
+	Default Fact[caps.Set] `json:"default"`
+}
+
+// CapabilityRequest is what a CRI client asked for.
+type CapabilityRequest struct {
+	// Add and Drop are as written in the request, ALL included.
+	Add  []string `json:"add"`
+	Drop []string `json:"drop"`
+	// Result is the bounding, permitted and effective set that the runtime
+	// makes of the request; unknown where its default is.
+	Result Fact[caps.Set] `json:"result"`
+}
+
+// CapabilitySets are the sets of an OCI runtime specification.
+type CapabilitySets struct {
+	Inheritable caps.Set `json:"inheritable"`
+	Permitted   caps.Set `json:"permitted"`
+	Effective   caps.Set `json:"effective"`
+	Bounding    caps.Set `json:"bounding"`
+	Ambient     caps.Set `json:"ambient"`
+}
+
+// UserRequest is the user that a CRI client asked for. What it left out comes
+// from the image.
+type UserRequest struct {
+	UID  *int64 `json:"uid,omitempty"`
+	GID  *int64 `json:"gid,omitempty"`
+	Name string `json:"name,omitempty"`
+	// Groups are the supplemental groups.
+	Groups []int64 `json:"groups"`
+}
+
+// User is the user of an OCI runtime specification, numbered as in the
+// container.
+type User struct {
+	UID    uint32   `json:"uid"`
+	GID    uint32   `json:"gid"`
+	Groups []uint32 `json:"groups"`
+}
+
+// UserInForce are a process's credentials, from the lines Uid, Gid and Groups
+// of /proc/PID/status, numbered as our user namespace sees them. See
+// credentials(7).
+type UserInForce struct {
+	UID    IDs      `json:"uid"`
+	GID    IDs      `json:"gid"`
+	Groups []uint32 `json:"groups"`
+	// Inside is the effective user as the container numbers it, unknown when
+	// its id maps are.
+	Inside Fact[User] `json:"inside"`
+}
+
+// IDs are the four user or group ids of a process.
+type IDs struct {
+	Real       uint32 `json:"real"`
+	Effective  uint32 `json:"effective"`
+	Saved      uint32 `json:"saved"`
+	Filesystem uint32 `json:"filesystem"`
+}
+
+// SeccompRequest is the profile that a CRI client asked for.
+type SeccompRequest struct {
+	// Profile is RuntimeDefault, Unconfined or Localhost.
+	Profile string `json:"profile"`
+	// LocalhostRef is the profile's file, for Localhost.
+	LocalhostRef string `json:"localhostRef,omitempty"`
+}
+
+// SeccompDeclared is the filter in an OCI runtime specification.
+type SeccompDeclared struct {
+	DefaultAction string `json:"defaultAction"`
+	// Rules counts the rules that differ from the default action.
+	Rules int `json:"rules"`
+}
+
+// SeccompMode is the line Seccomp of /proc/PID/status. See seccomp(2).
+type SeccompMode string
+
+// The modes of seccomp.
+const (
+	SeccompDisabled SeccompMode = "disabled"
+	SeccompStrict   SeccompMode = "strict"
+	SeccompFilter   SeccompMode = "filter"
+)
+
+// SeccompInForce is what the kernel applies to the process.
+type SeccompInForce struct {
+	Mode SeccompMode `json:"mode"`
+	// Filters counts the filters; absent before Linux 5.9.
+	Filters Fact[int] `json:"filters"`
+}
+
+// UserNamespace is the user namespace of a process.
+type UserNamespace struct {
+	// Initial tells whether it is the machine's first one, where capabilities
+	// hold over the machine.
+	Initial bool `json:"initial"`
+	// UIDMap and GIDMap are /proc/PID/uid_map and gid_map. See
+	// user_namespaces(7).
+	UIDMap []IDMap `json:"uidMap"`
+	GIDMap []IDMap `json:"gidMap"`
+}
+
+// IDMap maps Size ids from Inside on to those from Outside on.
+type IDMap struct {
+	Inside  uint32 `json:"inside"`
+	Outside uint32 `json:"outside"`
+	Size    uint32 `json:"size"`
+}
+
+// Process is the first process of an OCI runtime specification.
+type Process struct {
+	Args []string `json:"args"`
+	Cwd  string   `json:"cwd"`
+	// Env is the environment. Values are "<redacted>" unless Options.ShowSecrets
+	// is set.
+	Env []string `json:"env"`
+}
+
+// Difference is a setting that is not the same at two levels.
+type Difference struct {
+	// Setting is the setting's JSON name, with a dot before a part of it:
+	// capabilities.effective.
+	Setting string `json:"setting"`
+	// From and To are two of requested, declared and in force.
+	From string `json:"from"`
+	To   string `json:"to"`
+	// Want is what follows from the level From, Have what the level To has.
+	Want string `json:"want"`
+	Have string `json:"have"`
+	// Reason explains the difference, when the kernel's or the runtime's rules
+	// do. Without one, something changed the container or the runtime did not
+	// do what it was told.
+	Reason string `json:"reason,omitempty"`
+}
+
+// Node is what was seen of the machine.
+type Node struct {
+	// Kernel is the kernel's release, as in uname -r.
+	Kernel Fact[string] `json:"kernel"`
+	// LastCap is the highest capability of the kernel, from
+	// /proc/sys/kernel/cap_last_cap.
+	LastCap Fact[caps.Cap] `json:"lastCap"`
+	// Runtime is the container runtime: nil when none was asked.
+	Runtime *RuntimeInfo `json:"runtime,omitempty"`
+}
+
+// RuntimeInfo is the runtime that answered.
+type RuntimeInfo struct {
+	// Name is containerd, cri-o, docker …, as it calls itself.
+	Name     string `json:"name"`
+	Version  string `json:"version"`
+	Endpoint string `json:"endpoint"`
+	// PID is the runtime's own process.
+	PID Fact[int] `json:"pid"`
+	// Bounding is the runtime's own bounding set: what a privileged container
+	// can get at most.
+	Bounding Fact[caps.Set] `json:"bounding"`
+}
+
+// Snapshot is what was seen on a node at one time. It is plain data.
+type Snapshot struct {
+	Time       time.Time `json:"time"`
+	Node       Node      `json:"node"`
+	Containers []Report  `json:"containers"`
+}

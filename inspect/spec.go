@@ -1,0 +1,214 @@
+package inspect
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/rtinspect/rtinspect/caps"
+)
+
+// specSource names the declared level in a Fact.
+const specSource = "OCI runtime specification"
+
+// redacted stands for a secret.
+const redacted = "<redacted>"
+
+// spec is the part of an OCI runtime specification that we use. Decoding all of
+// it, above all the names in its seccomp rules, would be the largest cost of a
+// report.
+type spec struct {
+	Process *struct {
+		User            specs.User               `json:"user"`
+		Args            []string                 `json:"args"`
+		Env             []string                 `json:"env"`
+		Cwd             string                   `json:"cwd"`
+		Capabilities    *specs.LinuxCapabilities `json:"capabilities"`
+		NoNewPrivileges bool                     `json:"noNewPrivileges"`
+		ApparmorProfile string                   `json:"apparmorProfile"`
+		SelinuxLabel    string                   `json:"selinuxLabel"`
+	} `json:"process"`
+	Root        *specs.Root       `json:"root"`
+	Annotations map[string]string `json:"annotations"`
+	Linux       *struct {
+		Namespaces  []specs.LinuxNamespace `json:"namespaces"`
+		MaskedPaths []string               `json:"maskedPaths"`
+		CgroupsPath string                 `json:"cgroupsPath"`
+		Resources   *struct {
+			Devices []specs.LinuxDeviceCgroup `json:"devices"`
+		} `json:"resources"`
+		Seccomp *struct {
+			DefaultAction specs.LinuxSeccompAction `json:"defaultAction"`
+			Syscalls      []struct {
+				Action specs.LinuxSeccompAction `json:"action"`
+			} `json:"syscalls"`
+		} `json:"seccomp"`
+	} `json:"linux"`
+}
+
+// parseSpec decodes an OCI runtime specification.
+func parseSpec(data []byte) (*spec, error) {
+	var s spec
+	if err := json.Unmarshal(data, &s); err != nil {
+		return nil, fmt.Errorf("%s: %w", specSource, err)
+	}
+	if s.Process == nil {
+		return nil, fmt.Errorf("%s: no process in it", specSource)
+	}
+	return &s, nil
+}
+
+// declare fills in the declared level of a report.
+func declare(r *Report, s *spec) {
+	p := s.Process
+	r.Capabilities.Declared = declaredCapabilities(p.Capabilities)
+	r.User.Declared = declared(User{UID: p.User.UID, GID: p.User.GID, Groups: sortedGroups(p.User.AdditionalGids)})
+	r.NoNewPrivs.Declared = declared(p.NoNewPrivileges)
+	r.Seccomp.Declared = declaredSeccomp(s)
+	r.AppArmor.Declared = declaredLabel(p.ApparmorProfile)
+	r.SELinux.Declared = declaredLabel(p.SelinuxLabel)
+	r.ReadonlyRootfs.Declared = declared(s.Root != nil && s.Root.Readonly)
+	r.UserNamespace.Declared = declared(s.hasNamespace(specs.UserNamespace))
+	r.Process = declared(Process{Args: p.Args, Cwd: p.Cwd, Env: p.Env})
+}
+
+func declared[T any](value T) Fact[T] { return KnownFact(value, specSource) }
+
+// declaredLabel is absent when the specification asks for none.
+func declaredLabel(label string) Fact[string] {
+	if label == "" {
+		return AbsentFact[string]("the " + specSource + " names none")
+	}
+	return declared(label)
+}
+
+// declaredCapabilities reads the five sets. A specification without them gives
+// none: runc then starts the process with empty sets.
+func declaredCapabilities(c *specs.LinuxCapabilities) Fact[CapabilitySets] {
+	if c == nil {
+		return declared(CapabilitySets{})
+	}
+	var sets CapabilitySets
+	var errs []error
+	for _, part := range []struct {
+		set   *caps.Set
+		names []string
+	}{
+		{&sets.Inheritable, c.Inheritable},
+		{&sets.Permitted, c.Permitted},
+		{&sets.Effective, c.Effective},
+		{&sets.Bounding, c.Bounding},
+		{&sets.Ambient, c.Ambient},
+	} {
+		set, err := caps.ParseNames(part.names...)
+		*part.set = set
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return UnknownFact[CapabilitySets](fmt.Errorf("%s: %w", specSource, err))
+	}
+	return declared(sets)
+}
+
+func declaredSeccomp(s *spec) Fact[SeccompDeclared] {
+	if s.Linux == nil || s.Linux.Seccomp == nil {
+		return AbsentFact[SeccompDeclared]("the " + specSource + " has no filter")
+	}
+	f := s.Linux.Seccomp
+	d := SeccompDeclared{DefaultAction: string(f.DefaultAction)}
+	for _, rule := range f.Syscalls {
+		if rule.Action != f.DefaultAction {
+			d.Rules++
+		}
+	}
+	return declared(d)
+}
+
+func (s *spec) hasNamespace(kind specs.LinuxNamespaceType) bool {
+	return s.Linux != nil && slices.ContainsFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == kind })
+}
+
+// amountsToPrivileged tells whether a specification gives what "privileged"
+// gives. The specification has no such word: it is every capability the runtime
+// has, in the host's user namespace, every device, no masked path and no
+// seccomp filter.
+func (s *spec) amountsToPrivileged(all caps.Set, sets CapabilitySets) bool {
+	return all.Minus(sets.Bounding).IsEmpty() &&
+		!s.hasNamespace(specs.UserNamespace) &&
+		s.Linux != nil && s.Linux.Seccomp == nil && len(s.Linux.MaskedPaths) == 0 && s.allDevices()
+}
+
+func (s *spec) allDevices() bool {
+	if s.Linux.Resources == nil {
+		return true
+	}
+	// Later rules override earlier ones; the last for all devices decides.
+	all := true
+	for _, d := range s.Linux.Resources.Devices {
+		if (d.Type == "" || d.Type == "a") && d.Major == nil && d.Minor == nil {
+			all = d.Allow
+		}
+	}
+	return all
+}
+
+func (s *spec) cgroupsPath() string {
+	if s == nil || s.Linux == nil {
+		return ""
+	}
+	return s.Linux.CgroupsPath
+}
+
+// redactEnv hides the values of an environment, in place.
+func redactEnv(env []string) {
+	for i, entry := range env {
+		if name, _, ok := strings.Cut(entry, "="); ok {
+			env[i] = name + "=" + redacted
+		}
+	}
+}
+
+// cgroupFits tells whether /proc/PID/cgroup is that of a container: one of the
+// ids, or the path the specification names, is in it. A process in the
+// container may have made groups below its own, so it need not be the last
+// component. See cgroups(7).
+func cgroupFits(cgroup []byte, declaredPath string, ids ...string) bool {
+	for line := range strings.Lines(string(cgroup)) {
+		parts := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(parts) == 3 && pathFits(parts[2], declaredPath, ids) {
+			return true
+		}
+	}
+	return false
+}
+
+func pathFits(p, declaredPath string, ids []string) bool {
+	for name := range strings.SplitSeq(p, "/") {
+		for _, id := range ids {
+			if id != "" && isGroupOf(name, id) {
+				return true
+			}
+		}
+	}
+	// With systemd the path is slice:prefix:name, and name was looked for above.
+	if declaredPath == "" || strings.Contains(declaredPath, ":") {
+		return false
+	}
+	want := path.Clean("/" + declaredPath)
+	return want != "/" && strings.Contains(p+"/", want+"/")
+}
+
+// isGroupOf takes the group's name as the cgroupfs driver makes it (ID), and as
+// systemd's does (cri-containerd-ID.scope, crio-ID.scope, docker-ID.scope).
+func isGroupOf(name, id string) bool {
+	if name == id {
+		return true
+	}
+	scope, ok := strings.CutSuffix(name, ".scope")
+	return ok && strings.HasSuffix(scope, "-"+id)
+}

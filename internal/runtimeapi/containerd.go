@@ -1,0 +1,264 @@
+package runtimeapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	containers "github.com/containerd/containerd/api/services/containers/v1"
+	introspection "github.com/containerd/containerd/api/services/introspection/v1"
+	nsapi "github.com/containerd/containerd/api/services/namespaces/v1"
+	tasks "github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"google.golang.org/protobuf/types/known/emptypb"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+const (
+	// criKind is the label by which containerd's CRI tells sandboxes from
+	// containers.
+	criKind = "io.cri-containerd.kind"
+	// criMetadata and its like for sandboxes are the extensions in which it
+	// keeps the request.
+	containerMetadata = "io.cri-containerd.container.metadata"
+	sandboxMetadata   = "io.cri-containerd.sandbox.metadata"
+	// criNamespace is where it keeps them.
+	criNamespace = "k8s.io"
+	// taskWorkers bounds the calls under way for tasks that the list left out.
+	taskWorkers = 16
+)
+
+// Server is what containerd says of its own process.
+type Server struct {
+	// PID is its process, PIDNamespace the inode of the pid namespace in which
+	// that number and those of all tasks count.
+	PID          int
+	PIDNamespace uint64
+}
+
+// Server asks containerd for its process. Since containerd 1.3 (pid) and 1.6
+// (pid namespace, 0 before).
+func (c *Conn) Server(ctx context.Context) (Server, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	r, err := introspection.NewIntrospectionClient(c.conn).Server(ctx, &emptypb.Empty{})
+	if err != nil {
+		return Server{}, c.failed("introspection", err)
+	}
+	return Server{PID: int(r.GetPid()), PIDNamespace: r.GetPidns()}, nil
+}
+
+// List returns the runtime's containers, sandboxes included, in the order of
+// their ids. A container whose task could not be had says so in Task.Err. When
+// one namespace could not be listed at all, the error is of that, and the
+// containers of the others are returned with it.
+func (c *Conn) List(ctx context.Context) ([]Container, error) {
+	if !c.Containerd {
+		return c.listCRI(ctx)
+	}
+	names, err := c.namespaces(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all []Container
+	var errs []error
+	for _, ns := range names {
+		list, err := c.listNamespace(namespaces.WithNamespace(ctx, ns), ns)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("containerd namespace %s: %w", ns, err))
+		}
+		all = append(all, list...)
+	}
+	return all, errors.Join(errs...)
+}
+
+func (c *Conn) namespaces(ctx context.Context) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	r, err := nsapi.NewNamespacesClient(c.conn).List(ctx, &nsapi.ListNamespacesRequest{})
+	if err != nil {
+		return nil, c.failed("namespaces.List", err)
+	}
+	var names []string
+	for _, ns := range r.GetNamespaces() {
+		names = append(names, ns.GetName())
+	}
+	return names, nil
+}
+
+func (c *Conn) listNamespace(ctx context.Context, ns string) ([]Container, error) {
+	list, err := c.containers(ctx, ns)
+	if err != nil || len(list) == 0 {
+		return list, err
+	}
+	c.fillTasks(ctx, list)
+	if ns == criNamespace {
+		c.fillEnded(ctx, list)
+	}
+	return list, nil
+}
+
+// containers streams the list: one message would have a limit.
+func (c *Conn) containers(ctx context.Context, ns string) ([]Container, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	stream, err := containers.NewContainersClient(c.conn).ListStream(ctx, &containers.ListContainersRequest{})
+	if err != nil {
+		return nil, c.failed("containers.ListStream", err)
+	}
+	var list []Container
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return list, nil
+		}
+		if err != nil {
+			return nil, c.failed("containers.ListStream", err)
+		}
+		list = append(list, fromContainerd(ns, m.GetContainer()))
+	}
+}
+
+func fromContainerd(ns string, r *containers.Container) Container {
+	c := Container{
+		ID:        r.GetID(),
+		Namespace: ns,
+		Image:     r.GetImage(),
+		Runtime:   r.GetRuntime().GetName(),
+		Labels:    r.GetLabels(),
+		Created:   r.GetCreatedAt().AsTime(),
+		Spec:      r.GetSpec().GetValue(),
+	}
+	if len(c.Spec) == 0 {
+		c.SpecErr = errors.New("containerd has no OCI specification of it")
+	}
+	switch c.Labels[criKind] {
+	case "container":
+		c.CRI = true
+		c.Metadata = r.GetExtensions()[containerMetadata].GetValue()
+	case "sandbox":
+		c.CRI, c.Sandbox = true, true
+		c.SandboxID = c.ID
+		c.Metadata = r.GetExtensions()[sandboxMetadata].GetValue()
+	}
+	return c
+}
+
+// fillTasks lists the tasks in one call. containerd leaves out a task whose
+// shim does not answer, without an error; such ones are asked for singly, so
+// that "hung" is told from "has no task".
+func (c *Conn) fillTasks(ctx context.Context, list []Container) {
+	found := map[string]*task.Process{}
+	listCtx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	r, err := tasks.NewTasksClient(c.conn).List(listCtx, &tasks.ListTasksRequest{})
+	if err == nil {
+		for _, p := range r.GetTasks() {
+			found[p.GetID()] = p
+		}
+	}
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, taskWorkers)
+	for i := range list {
+		if p := found[list[i].ID]; p != nil {
+			list[i].Task = taskOf(p)
+			continue
+		}
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			list[i].Task = c.task(ctx, list[i].ID)
+		})
+	}
+	wg.Wait()
+}
+
+// task asks for one task.
+func (c *Conn) task(ctx context.Context, id string) Task {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	r, err := tasks.NewTasksClient(c.conn).Get(ctx, &tasks.GetRequest{ContainerID: id})
+	if err == nil {
+		return taskOf(r.GetProcess())
+	}
+	if errdefs.IsNotFound(errgrpc.ToNative(err)) {
+		return Task{}
+	}
+	return Task{Err: fmt.Errorf("its shim does not answer containerd: %w", c.failed("tasks.Get", err))}
+}
+
+func taskOf(p *task.Process) Task {
+	t := Task{PID: int(p.GetPid())}
+	switch p.GetStatus() {
+	case task.Status_CREATED:
+		t.State = Created
+	case task.Status_RUNNING:
+		t.State = Running
+	case task.Status_PAUSED, task.Status_PAUSING:
+		t.State = Paused
+	case task.Status_STOPPED:
+		t.State, t.PID = Exited, 0
+	case task.Status_UNKNOWN:
+		fallthrough
+	default:
+		return Task{Err: fmt.Errorf("containerd does not know its task's state (%s)", p.GetStatus())}
+	}
+	return t
+}
+
+// fillEnded asks the CRI whether a container without a task was not started
+// yet, or has ended: containerd's own API cannot tell.
+func (c *Conn) fillEnded(ctx context.Context, list []Container) {
+	var without []int
+	for i := range list {
+		t := list[i].Task
+		if t.State == "" && t.Err == nil && list[i].CRI && !list[i].Sandbox {
+			without = append(without, i)
+		}
+	}
+	if len(without) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	r, err := cri.NewRuntimeServiceClient(c.conn).ListContainers(ctx, &cri.ListContainersRequest{})
+	if err != nil {
+		err = c.failed("ListContainers", err)
+		for _, i := range without {
+			list[i].Task.Err = err
+		}
+		return
+	}
+	states := map[string]cri.ContainerState{}
+	for _, k := range r.GetContainers() {
+		states[k.GetId()] = k.GetState()
+	}
+	for _, i := range without {
+		if state, ok := states[list[i].ID]; ok {
+			list[i].Task = withoutTask(state)
+		}
+	}
+}
+
+// withoutTask is the state of a container that has no task.
+func withoutTask(s cri.ContainerState) Task {
+	switch s {
+	case cri.ContainerState_CONTAINER_CREATED:
+		return Task{State: Created}
+	case cri.ContainerState_CONTAINER_EXITED:
+		return Task{State: Exited}
+	case cri.ContainerState_CONTAINER_RUNNING, cri.ContainerState_CONTAINER_UNKNOWN:
+	}
+	return Task{Err: fmt.Errorf("containerd has no task of it, but the CRI says %s", s)}
+}
+
+// failed says which call of which runtime failed, with the runtime's own class
+// of error.
+func (c *Conn) failed(call string, err error) error {
+	return fmt.Errorf("%s: %s: %w", c.Address, call, errgrpc.ToNative(err))
+}
