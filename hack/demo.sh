@@ -40,4 +40,4 @@ cat >&2 <<-END
 	demo: and busybox-static (what runs in them); with RUNTIME=2.4 it builds containerd from source instead, once, in minutes
 	demo: everything started is removed at the end; the packages stay
 END
-exec bin/lab run -q --runtime "$runtime" --pods pod-default-caps,pod-no-caps,pod-privileged,pod-hardened -- hack/demo.sh
+exec bin/lab run --runtime "$runtime" --pods pod-default-caps,pod-no-caps,pod-privileged,pod-hardened -- hack/demo.sh

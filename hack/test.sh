@@ -68,7 +68,7 @@ tests fuzz hack/fuzz.sh "${FUZZTIME:-3s}" -json
 for runtime in 1.6 2.4; do
 	step=lab-$runtime
 	if [ "$(id -u)" = 0 ] || [ "${CI:-}" = true ]; then
-		tests "$step" timeout --kill-after=1m 30m bin/lab run --runtime "$runtime" -- \
+		tests "$step" timeout --kill-after=1m 30m bin/lab run --runtime "$runtime" --exec-tools crictl -- \
 			go test -json -count=1 -tags "${TAGS:-}" -run '^TestLab' ./...
 	else
 		verdict "$step" SKIP 0 <<<"a containerd of its own needs root"
