@@ -9,8 +9,8 @@ import (
 // and neither a seccomp filter nor a security module in the way.
 type Danger uint8
 
-// The levels, in rising order. The zero value is unknown, for capabilities that this package has no name for: do not take it
-// for harmless.
+// The levels, in rising order after the zero value, which is unknown. Compare them with [Danger.AtLeast], which does not take
+// unknown for harmless.
 const (
 	// DangerUnknown: nothing is known of the capability.
 	DangerUnknown Danger = iota
@@ -46,6 +46,9 @@ func (d Danger) String() string {
 	}
 	return "Danger(" + strconv.Itoa(int(d)) + ")"
 }
+
+// AtLeast reports whether d is as high as level or higher, or unknown.
+func (d Danger) AtLeast(level Danger) bool { return d == DangerUnknown || d >= level }
 
 // MarshalText returns the text of [Danger.String].
 func (d Danger) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
@@ -128,7 +131,7 @@ var infos = [...]Info{
 	Setuid: {
 		Allows: "Take any user ID, and claim any user ID over a UNIX socket.",
 		Since:  "2.2", Danger: DangerMedium,
-		Escape: "Makes a process that is not root user ID 0, and so the owner of the host's files in any host directory.",
+		Escape: "Turns a process of another user into user ID 0, which owns the host's files in any host directory.",
 		Refs:   []string{"capabilities(7)", "T1611"},
 	},
 	Setpcap: {
@@ -140,7 +143,7 @@ var infos = [...]Info{
 		Since:  "2.2", Danger: DangerLow,
 	},
 	NetBindService: {
-		Allows: "Bind to ports below 1024.",
+		Allows: "Bind to ports below 1024, or below net.ipv4.ip_unprivileged_port_start where that is set.",
 		Since:  "2.2", Danger: DangerLow,
 	},
 	NetBroadcast: {
@@ -199,8 +202,8 @@ var infos = [...]Info{
 	SysAdmin: {
 		Allows: "Mount file systems, enter and make namespaces, set quotas and host names, and administer most of the kernel.",
 		Since:  "2.2", Danger: DangerCritical,
-		Escape: "Mounts the host's disks, a cgroup v1 hierarchy whose release_agent runs on the host, or a writable /proc whose " +
-			"core_pattern does.",
+		Escape: "Mounts a writable /proc, whose core_pattern names a program for the host to run, or a cgroup v1 hierarchy, whose " +
+			"release_agent does the same, or the host's disks.",
 		Refs: []string{"capabilities(7)", "cgroups(7)", "core(5)", "CVE-2022-0492", "T1611"},
 	},
 	SysBoot: {

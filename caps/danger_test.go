@@ -30,10 +30,10 @@ func TestInfos(t *testing.T) {
 		if (info.Escape == "") != (len(info.Refs) == 0) {
 			t.Errorf("%s: an escape and its references go together: %+v", c, info)
 		}
-		if (info.Danger >= DangerHigh) && info.Escape == "" {
+		if info.Danger.AtLeast(DangerHigh) && info.Escape == "" {
 			t.Errorf("%s is %s and has no escape", c, info.Danger)
 		}
-		if (info.Danger <= DangerLow) && info.Escape != "" {
+		if !info.Danger.AtLeast(DangerMedium) && info.Escape != "" {
 			t.Errorf("%s is %s and has an escape", c, info.Danger)
 		}
 		for _, r := range info.Refs {
@@ -75,6 +75,20 @@ func TestDangerLevels(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("levels %q, want %q", got, want)
+	}
+	for _, tc := range []struct {
+		d, level Danger
+		want     bool
+	}{
+		{DangerHigh, DangerMedium, true},
+		{DangerHigh, DangerHigh, true},
+		{DangerMedium, DangerHigh, false},
+		{DangerNone, DangerLow, false},
+		{DangerUnknown, DangerCritical, true},
+	} {
+		if got := tc.d.AtLeast(tc.level); got != tc.want {
+			t.Errorf("%s at least %s: %v", tc.d, tc.level, got)
+		}
 	}
 	var d Danger
 	checkError(t, "severe", d.UnmarshalText([]byte("severe")), `danger "severe": want unknown, none`)

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -162,14 +163,20 @@ func getpcaps(t *testing.T, pids []int, flags ...string) map[int]string {
 	return lines
 }
 
-// compareProcesses fails for every process whose sets did not change meanwhile and for which getpcaps says something else. It
-// returns how many it compared.
-func compareProcesses(t *testing.T, pids []int) int {
+func lastCap(t *testing.T) Cap {
 	t.Helper()
 	last, err := Reader{}.LastCap()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return last
+}
+
+// compareProcesses fails for every process whose sets did not change meanwhile and for which getpcaps says something else. It
+// returns how many it compared.
+func compareProcesses(t *testing.T, pids []int) int {
+	t.Helper()
+	last := lastCap(t)
 	before := make(map[int]State)
 	for _, pid := range pids {
 		if s, err := (Reader{}).Process(pid); err == nil {
@@ -214,6 +221,33 @@ func TestEveryProcessAgainstGetpcaps(t *testing.T) {
 	t.Logf("%d of %d processes compared", compared, len(pids))
 	if compared == 0 {
 		t.Error("no process compared")
+	}
+}
+
+// TestUserNamespaceAgainstGetpcaps looks at processes in a user namespace of their own, as root there and as nobody.
+func TestUserNamespaceAgainstGetpcaps(t *testing.T) {
+	tool(t, "getpcaps")
+	var pids []int
+	for _, ids := range [][]syscall.SysProcIDMap{nil, {{ContainerID: 0, HostID: os.Getuid(), Size: 1}}} {
+		cmd := exec.Command("sleep", "100")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: ids, Pdeathsig: syscall.SIGKILL}
+		if err := cmd.Start(); err != nil {
+			t.Skipf("user namespaces cannot be made here: %v", err)
+		}
+		t.Cleanup(func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		})
+		pids = append(pids, cmd.Process.Pid)
+	}
+	for i, want := range []Set{0, UpTo(lastCap(t))} {
+		_, reach, err := Reader{}.Reach(pids[i])
+		if err != nil || reach.UserNS != UserNSOther || reach.Now != want {
+			t.Errorf("process %d: %+v, %v; want %s in another namespace", i, reach, err, want)
+		}
+	}
+	if compared := compareProcesses(t, pids); compared != len(pids) {
+		t.Errorf("%d of %d processes compared", compared, len(pids))
 	}
 }
 

@@ -146,14 +146,18 @@ func TestStateJSON(t *testing.T) {
 // TestStateJSONMissing: what a record does not say is not empty.
 func TestStateJSONMissing(t *testing.T) {
 	for input, want := range map[string]string{
-		`{}`: "want inheritable, permitted, effective and bounding",
+		`{}`:   "want inheritable, permitted, effective and bounding",
+		`null`: "want inheritable, permitted, effective and bounding",
+		`{"permitted":[],"effective":[],"bounding":[]}`:                                         "want inheritable",
+		`{"inheritable":[],"effective":[],"bounding":[]}`:                                       "want inheritable",
 		`{"inheritable":[],"permitted":[],"bounding":[]}`:                                       "want inheritable",
+		`{"inheritable":[],"permitted":[],"effective":[]}`:                                      "want inheritable",
 		`{"inheritable":[],"permitted":[],"bounding":[],"effective":null}`:                      "want inheritable",
 		`{"inheritable":[],"permitted":[],"bounding":[],"effective":["X"]}`:                     `capability "X"`,
 		`{"inheritable":[],"permitted":[],"bounding":[],"effective":[],"noNewPrivs":"unknown"}`: `noNewPrivs "\"unknown\""`,
 	} {
 		var s State
-		checkError(t, input, json.Unmarshal([]byte(input), &s), want)
+		checkError(t, input, s.UnmarshalJSON([]byte(input)), want)
 	}
 	if _, err := json.Marshal(NoNewPrivs(9)); err == nil {
 		t.Error("NoNewPrivs(9) has a JSON form")

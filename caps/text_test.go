@@ -64,6 +64,12 @@ func TestText(t *testing.T) {
 			`"cap_kill=eip cap_chown,cap_setuid+i" [!%cap_chown,^cap_kill,cap_setuid]`,
 		},
 		{
+			"as many with as without",
+			State{Effective: UpTo(19), Permitted: UpTo(39), Bounding: all},
+			"=p " + UpTo(19).lower() + "+e cap_checkpoint_restore-p", "",
+			`"=p ` + UpTo(19).lower() + `+e cap_checkpoint_restore-p"`,
+		},
+		{
 			"above the last",
 			State{Effective: Of(63), Permitted: Of(63, 50), Bounding: all},
 			"= 63+ep 50+p", "", `"= 63+ep 50+p"`,
