@@ -70,7 +70,11 @@ func join(f folders, hs []hierarchy, pid int) error {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0); err != nil {
+		err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0)
+		if errors.Is(err, unix.ESRCH) {
+			return nil // it has ended, which is noticed where it is waited for
+		}
+		if err != nil {
 			return fmt.Errorf("put containerd into its cgroup: %w", err)
 		}
 	}

@@ -3,6 +3,7 @@ package lab
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -37,33 +38,36 @@ func remove(f folders) error {
 
 // shimSockets16 is where containerd 1.6 has its shims make their sockets. The
 // path is part of the program, so it is the one thing a lab shares with the
-// machine's containerd; the names are hashes over the lab's own socket.
+// machine's containerd.
 const shimSockets16 = "/run/containerd/s"
 
-// removeShimSockets removes the sockets that shims of this lab have made in the
-// folder all containerds 1.6 share, and the folder if that leaves it empty.
+// shimSocket16 is the socket of a task's shim. Its name is a hash over the
+// socket of the shim's containerd, the namespace and the task, so it is the
+// lab's own, and known even when the shim was killed before it wrote it down.
+func shimSocket16(f folders, namespace, task string) string {
+	sum := sha256.Sum256([]byte(filepath.Join(f.socket(), namespace, task)))
+	return filepath.Join(shimSockets16, fmt.Sprintf("%x", sum))
+}
+
+// removeShimSockets removes the sockets that the lab's shims have made in the
+// folder all containerds 1.6 share, and the folders if shims made them: with a
+// mode of theirs, which no folder made by containerd or a person has.
 func removeShimSockets(f folders) error {
-	files, err := filepath.Glob(filepath.Join(f.containerd(), "io.containerd.runtime.v2.task", "*", "*", "address"))
-	if err != nil || len(files) == 0 {
+	tasks, err := filepath.Glob(filepath.Join(f.containerd(), "io.containerd.runtime.v2.task", "*", "*"))
+	if err != nil {
 		return err
 	}
 	var failed []error
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			failed = append(failed, err)
-			continue
-		}
-		socket := strings.TrimPrefix(strings.TrimSpace(string(text)), "unix://")
-		if filepath.Dir(socket) != shimSockets16 {
-			continue // below the lab's own folder
-		}
+	for _, task := range tasks {
+		socket := shimSocket16(f, filepath.Base(filepath.Dir(task)), filepath.Base(task))
 		if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			failed = append(failed, err)
 		}
 	}
 	for _, dir := range []string{shimSockets16, filepath.Dir(shimSockets16)} {
-		_ = unix.Rmdir(dir) // in use by another containerd if it fails
+		if info, err := os.Stat(dir); err == nil && info.Mode().Perm() == 0o600 {
+			_ = unix.Rmdir(dir) // in use by another lab if it fails
+		}
 	}
 	return errors.Join(failed...)
 }
