@@ -272,6 +272,18 @@ func TestRandomProcessesAgainstGetpcaps(t *testing.T) {
 	}
 }
 
+// randomStateWithin returns a state that a process with the sets of own can give itself.
+func randomStateWithin(r *rand.Rand, own State) State {
+	s := randomState(r)
+	s.Permitted &= own.Permitted
+	s.Effective &= s.Permitted
+	s.Bounding &= own.Bounding
+	s.Inheritable &= own.Bounding
+	s.Ambient &= s.Permitted & s.Inheritable
+	s.NoNewPrivs = NoNewPrivsOff + NoNewPrivs(r.IntN(2))
+	return s
+}
+
 // compareThreads compares n threads with random sets within those of own.
 func compareThreads(t *testing.T, r *rand.Rand, own State, n int) {
 	t.Helper()
@@ -279,13 +291,7 @@ func compareThreads(t *testing.T, r *rand.Rand, own State, n int) {
 	defer close(done)
 	var pids []int
 	for range n {
-		want := randomState(r)
-		want.Permitted &= own.Permitted
-		want.Effective &= want.Permitted
-		want.Bounding &= own.Bounding
-		want.Inheritable &= own.Bounding
-		want.Ambient &= want.Permitted & want.Inheritable
-		want.NoNewPrivs = NoNewPrivsOff + NoNewPrivs(r.IntN(2))
+		want := randomStateWithin(r, own)
 		tid := startThread(t, own, want, done)
 		if got, err := (Reader{}).Process(tid); err != nil || got != want {
 			t.Fatalf("thread %d: %+v, %v; want %+v", tid, got, err, want)
@@ -295,6 +301,49 @@ func compareThreads(t *testing.T, r *rand.Rand, own State, n int) {
 	if compared := compareProcesses(t, pids); compared != n {
 		t.Errorf("%d of %d threads compared", compared, n)
 	}
+}
+
+// TestReachAgainstKernel executes programs as root from threads with random sets, and compares what they get: nothing beyond
+// the reach, and, as any program of root is a privileged one, all of it.
+func TestReachAgainstKernel(t *testing.T) {
+	own, err := Reader{}.Process(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !own.Effective.Has(Setpcap) || os.Getuid() != 0 {
+		t.Skip("user ID 0 with CAP_SETPCAP is missing")
+	}
+	r := rand.New(rand.NewPCG(7, 8))
+	for range 100 {
+		before := randomStateWithin(r, own)
+		after, err := execWith(own, before)
+		if err != nil {
+			t.Fatalf("%+v: %v", before, err)
+		}
+		held := before.Effective.Union(before.Permitted)
+		if got, want := before.Reach(UserNSInitial).All(), held.Union(after.Permitted); got != want {
+			t.Fatalf("%+v:\nreach %s\nwant  %s", before, got, want)
+		}
+	}
+}
+
+// execWith returns the state of a program that a thread with the sets of s executes.
+func execWith(own, s State) (after State, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		if err = setCapabilities(own, s); err != nil {
+			return
+		}
+		var status []byte
+		if status, err = exec.Command("cat", "/proc/self/status").Output(); err != nil {
+			return
+		}
+		after, err = ParseStatus(status)
+	}()
+	<-done
+	return after, err
 }
 
 // startThread starts a thread with the sets of s, which lasts until done is closed, and returns its number.
