@@ -27,7 +27,7 @@ verdict() {
 		cat
 		printf '%s %s: Status (%d.00s)\n' --- "$2" "$3"
 		if [ "$2" = FAIL ]; then echo FAIL; else echo PASS; fi
-	} | go tool test2json -p "$1"
+	} | go tool test2json -t -p "$1"
 }
 
 # check STEP COMMAND...: a command as one test.
@@ -61,7 +61,8 @@ tests() {
 }
 
 check deps hack/deps.sh test
-check build make --no-print-directory build bin/lab
+check build make --no-print-directory build
+check lab make --no-print-directory bin/lab
 tests unit go test -json -race -tags "${TAGS:-}" -skip '^TestLab' ./...
 tests lab-module env -C internal/lab go test -json ./...
 tests fuzz hack/fuzz.sh "${FUZZTIME:-3s}" -json
