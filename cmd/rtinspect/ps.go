@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/rtinspect/rtinspect/inspect"
+)
+
+func (p *program) psCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "ps",
+		Usage: "list the containers of the node",
+		Description: "Lists the containers in every containerd namespace, with the state that the runtime tells, the first " +
+			"process, and the trust tier: how far the container is from the host's kernel. Pods' sandboxes are left out; see " +
+			"rtinspect pods. Wide adds the cause of what is unknown.",
+		UsageText: "rtinspect ps\nrtinspect ps --all -o wide\nrtinspect ps -q\n" +
+			"rtinspect ps -o go-template='{{.id}} {{.pid.value}}'\nrtinspect ps -o json | jq '.[] | select(.tier.value == \"host-kernel\")'",
+		Flags: append(listFlags(),
+			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "list containers that have exited, too"}),
+		Action: p.ps,
+	}
+}
+
+func (p *program) ps(c *cli.Context) error {
+	o, err := p.output(c)
+	if err != nil {
+		return err
+	}
+	node, err := options(c)
+	if err != nil {
+		return err
+	}
+	if err := noArguments(c); err != nil {
+		return err
+	}
+	return withRuntime(node, func(ctx context.Context, i *inspect.Inspector) error {
+		listed, err := i.List(ctx)
+		shown := containersOf(listed, c.Bool("all"))
+		return errors.Join(o.write(&p.answer, psAnswer(shown)), err, listGaps(shown))
+	})
+}
+
+// containersOf leaves out sandboxes and, unless all are wanted, what is known to have exited. It is never nil.
+func containersOf(listed []inspect.Container, all bool) []inspect.Container {
+	shown := []inspect.Container{}
+	for _, container := range listed {
+		state, _ := container.State.Value()
+		if container.Kind != inspect.KindSandbox && (all || state != inspect.StateExited) {
+			shown = append(shown, container)
+		}
+	}
+	return shown
+}
+
+func psAnswer(containers []inspect.Container) answer {
+	return answer{
+		data: containers,
+		ids:  ids(containers),
+		text: func(w io.Writer, o output) { o.table(w, psTable(containers, o)) },
+	}
+}
+
+func ids(containers []inspect.Container) []string {
+	var list []string
+	for _, container := range containers {
+		list = append(list, container.ID)
+	}
+	return list
+}
+
+func psTable(containers []inspect.Container, o output) table {
+	t := table{header: []string{"CONTAINER", "NAME", "POD", "NAMESPACE", "CONTAINERD", "STATE", "PID", "TIER"}}
+	if o.wide() {
+		t.header = append(t.header, "RUNTIME", "CREATED", "IMAGE")
+	}
+	for _, container := range containers {
+		pod, namespace := podCells(container)
+		row := []cell{
+			plain(o.id(container.ID)), plain(container.Name), pod, namespace, orDash(container.Namespace),
+			factCell(container.State, o.wide()), factCell(container.PID, o.wide()), factCell(container.Tier, o.wide()),
+		}
+		if o.wide() {
+			row = append(row, orDash(container.Runtime), timeCell(container.CreatedAt), orDash(container.Image))
+		}
+		t.rows = append(t.rows, row)
+	}
+	return t
+}
+
+// podCells returns the name and the namespace of a container's pod.
+func podCells(container inspect.Container) (name, namespace cell) {
+	if container.Pod == nil {
+		return orDash(""), orDash("")
+	}
+	return orDash(container.Pod.Name), orDash(container.Pod.Namespace)
+}
+
+// orDash returns a cell with text, or "-" when there is none.
+func orDash(text string) cell {
+	if text == "" {
+		return plain("-")
+	}
+	return plain(text)
+}
+
+func timeCell(t time.Time) cell {
+	if t.IsZero() {
+		return orDash("")
+	}
+	return plain(t.UTC().Format(time.RFC3339))
+}
+
+// factCell returns a cell with a fact: its value, "-" when it is absent, or "unknown", with the cause if that is wanted.
+func factCell[T any](fact inspect.Fact[T], cause bool) cell {
+	return showFact(fact, cause, func(value T) string { return fmt.Sprint(value) })
+}
+
+// showFact is factCell for values with a text of their own.
+func showFact[T any](fact inspect.Fact[T], cause bool, show func(T) string) cell {
+	value, known := fact.Value()
+	switch {
+	case known:
+		return orDash(show(value))
+	case fact.Known() == inspect.Absent:
+		return plain("-")
+	case cause:
+		return styled("unknown ("+fact.Cause().Error()+")", styleUnknown)
+	}
+	return styled("unknown", styleUnknown)
+}
+
+// listGaps returns an error for each fact of a list that is unknown.
+func listGaps(containers []inspect.Container) error {
+	var all []error
+	for _, container := range containers {
+		for _, g := range container.Gaps() {
+			all = append(all, gapError(container, g))
+		}
+	}
+	return errors.Join(all...)
+}
+
+// gapError tells that a fact of a container is unknown.
+func gapError(container inspect.Container, g inspect.Gap) error {
+	return fmt.Errorf("%s: %s: %w", container.FullName(), g.Fact, g.Cause)
+}

@@ -1,0 +1,37 @@
+// Command listcaps prints the effective capabilities of every running container, as a program that embeds package inspect.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/rtinspect/rtinspect/inspect"
+)
+
+func main() {
+	if err := list(context.Background(), os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "listcaps:", err)
+		os.Exit(1)
+	}
+}
+
+// list writes a line for each container. What could not be read is an error, beside the lines of the others.
+func list(ctx context.Context, w io.Writer) error {
+	inspector, err := inspect.Open(ctx, inspect.Options{})
+	if err != nil {
+		return err
+	}
+	defer inspector.Close()
+	reports, err := inspector.Containers(ctx)
+	for _, r := range reports {
+		state, ok := r.Capabilities.InForce.Value()
+		if !ok {
+			fmt.Fprintf(w, "%q unknown: %v\n", r.FullName(), r.Capabilities.InForce.Cause())
+			continue
+		}
+		fmt.Fprintf(w, "%q %s %s\n", r.FullName(), state.Effective.Mask(), state.Effective)
+	}
+	return err
+}
