@@ -66,7 +66,7 @@ func join(f folders, hs []hierarchy, pid int) error {
 		if !h.unified && h.controls("cpuset") {
 			continue // wants its CPUs written first
 		}
-		dir := filepath.Join(h.path, f.cgroup(), "runtime")
+		dir := runtimeCgroup(f, h)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
@@ -79,6 +79,11 @@ func join(f folders, hs []hierarchy, pid int) error {
 		}
 	}
 	return nil
+}
+
+// runtimeCgroup is the group of containerd and its shims in one hierarchy.
+func runtimeCgroup(f folders, h hierarchy) string {
+	return filepath.Join(h.path, f.cgroup(), "runtime")
 }
 
 // limitPod makes the pod's cgroup and sets the pod's own limits on it, as the

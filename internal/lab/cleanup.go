@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,6 +26,7 @@ func remove(f folders) error {
 		return err
 	}
 	return errors.Join(
+		killContainerd(f, hs),
 		killCgroups(f, hs),
 		removeShimSockets(f),
 		unmountBelow(f.state(), f.root()),
@@ -34,6 +36,34 @@ func remove(f folders) error {
 		os.RemoveAll(f.state()), // last: with it goes the knowledge of the lab
 		removeBases(),
 	)
+}
+
+// killContainerd kills containerd before anything else is: it would notice the
+// end of its shims and start to remove their folders, which tell us the shims'
+// sockets. A process of that id that is not in the lab's cgroup is another.
+func killContainerd(f folders, hs []hierarchy) error {
+	text, err := os.ReadFile(f.pid())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	pid, err := strconv.Atoi(string(text))
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.pid(), err)
+	}
+	deadline := time.Now().Add(5 * time.Second)
+	for slices.ContainsFunc(hs, func(h hierarchy) bool {
+		return slices.Contains(cgroupProcs(runtimeCgroup(f, h)), pid)
+	}) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("containerd, process %d, does not end", pid)
+		}
+		_ = unix.Kill(pid, unix.SIGKILL) // it may have ended by itself
+		time.Sleep(5 * time.Millisecond)
+	}
+	return nil
 }
 
 // shimSockets16 is where containerd 1.6 has its shims make their sockets. The

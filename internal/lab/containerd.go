@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -161,7 +162,8 @@ func startContainerd(ctx context.Context, f folders, t toolset, hs []hierarchy) 
 		_ = cmd.Wait() // how it ended is in its log
 		close(d.exited)
 	}()
-	if err := join(f, hs, d.pid); err != nil {
+	err = errors.Join(join(f, hs, d.pid), os.WriteFile(f.pid(), []byte(strconv.Itoa(d.pid)), 0o644))
+	if err != nil {
 		_ = cmd.Process.Kill()
 		<-d.exited
 		return nil, err

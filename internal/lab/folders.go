@@ -35,6 +35,9 @@ func (f folders) subnet() string      { return filepath.Join(f.state(), "subnet"
 func (f folders) containerd() string  { return filepath.Join(f.state(), "state") }
 func (f folders) log() string         { return filepath.Join(f.state(), "containerd.log") }
 
+// pid holds the process id of containerd.
+func (f folders) pid() string { return filepath.Join(f.state(), "containerd.pid") }
+
 // socket is in a folder with nothing else but its ttrpc sibling, so that a
 // pod that mounts the folder holds no mounts of other pods.
 func (f folders) socket() string { return filepath.Join(f.state(), "c", "containerd.sock") }
