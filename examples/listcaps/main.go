@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -25,13 +26,18 @@ func list(ctx context.Context, w io.Writer) error {
 	}
 	defer inspector.Close()
 	reports, err := inspector.Containers(ctx)
+	failed := []error{err}
 	for _, r := range reports {
-		state, ok := r.Capabilities.InForce.Value()
-		if !ok {
-			fmt.Fprintf(w, "%q unknown: %v\n", r.FullName(), r.Capabilities.InForce.Cause())
+		inForce := r.Capabilities.InForce
+		if state, ok := inForce.Value(); ok {
+			fmt.Fprintf(w, "%q %s %s\n", r.FullName(), state.Effective.Mask(), state.Effective)
 			continue
 		}
-		fmt.Fprintf(w, "%q %s %s\n", r.FullName(), state.Effective.Mask(), state.Effective)
+		if cause := inForce.Cause(); cause != nil {
+			failed = append(failed, fmt.Errorf("%q: %w", r.FullName(), cause))
+			continue
+		}
+		fmt.Fprintf(w, "%q - %s\n", r.FullName(), inForce.Source())
 	}
-	return err
+	return errors.Join(failed...)
 }
