@@ -23,9 +23,8 @@ func enforce(r *Report, p *procfs.Process, all Fact[caps.Set]) error {
 	r.UserNamespace.InForce = ns
 	readStatus(r, p, ns)
 	r.AppArmor.InForce, r.SELinux.InForce = labels(p)
-	mounts, err := readMounts(p)
-	r.ReadonlyRootfs.InForce = readonlyRoot(p, mounts, err)
-	r.Privileged.InForce = privilegedInForce(r, all, p, mounts, err)
+	r.ReadonlyRootfs.InForce = readonlyRoot(p)
+	r.Privileged.InForce = privilegedInForce(r, all)
 	return p.Alive()
 }
 
@@ -174,7 +173,7 @@ func parseSeccomp(status []byte) (SeccompInForce, error) {
 		if err != nil {
 			return SeccompInForce{}, fmt.Errorf("line Seccomp_filters: %q: want a number", count)
 		}
-		s.Filters = KnownFact(int(n), "status")
+		s.Filters = KnownFact(int(n), "line Seccomp_filters")
 	}
 	return s, nil
 }

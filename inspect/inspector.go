@@ -489,18 +489,6 @@ func (i *Inspector) declare(r *Report, f *listed, all Fact[caps.Set]) {
 	r.Privileged.Declared = privilegedDeclared(r, f.spec, all)
 }
 
-func privilegedDeclared(r *Report, s *spec, all Fact[caps.Set]) Fact[bool] {
-	set, ok := all.Value()
-	if !ok {
-		return UnknownFact[bool](all.Cause())
-	}
-	sets, ok := r.Capabilities.Declared.Value()
-	if !ok {
-		return UnknownFact[bool](r.Capabilities.Declared.Cause())
-	}
-	return declared(s.amountsToPrivileged(set, sets))
-}
-
 func declarationUnknown(r *Report, err error) {
 	r.Capabilities.Declared = UnknownFact[CapabilitySets](err)
 	r.User.Declared = UnknownFact[User](err)

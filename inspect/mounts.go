@@ -1,12 +1,10 @@
 package inspect
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/rtinspect/rtinspect/caps"
 	"github.com/rtinspect/rtinspect/internal/procfs"
 )
 
@@ -14,7 +12,6 @@ import (
 // as written there, with spaces as \040.
 type mount struct {
 	point    string
-	fsType   string
 	readonly bool // this mount, or its file system as a whole
 }
 
@@ -40,11 +37,10 @@ func parseMounts(text string) ([]mount, error) {
 		if !ok || len(fields) < 6 || len(rest) < 2 {
 			return nil, fmt.Errorf("line %q: want at least six fields, a dash and two more", line)
 		}
-		super := rest[len(rest)-1]
+		super := rest[len(rest)-1] // the source before it may be empty
 		mounts = append(mounts, mount{
 			point:    fields[4],
-			fsType:   rest[0],
-			readonly: hasOption(fields[5], "ro") || len(rest) > 2 && hasOption(super, "ro"),
+			readonly: hasOption(fields[5], "ro") || hasOption(super, "ro"),
 		})
 	}
 	return mounts, nil
@@ -69,7 +65,10 @@ func onTop(mounts []mount, point string) (mount, bool) {
 	return mount{}, false
 }
 
-func readonlyRoot(p *procfs.Process, mounts []mount, err error) Fact[bool] {
+// readonlyRoot tells whether the root file system is read-only: the mount that
+// is on top at /, or its file system.
+func readonlyRoot(p *procfs.Process) Fact[bool] {
+	mounts, err := readMounts(p)
 	if err != nil {
 		return UnknownFact[bool](err)
 	}
@@ -78,64 +77,4 @@ func readonlyRoot(p *procfs.Process, mounts []mount, err error) Fact[bool] {
 		return UnknownFact[bool](fmt.Errorf("%s: no mount on /", p.Path("mountinfo")))
 	}
 	return KnownFact(root.readonly, p.Path("mountinfo"))
-}
-
-// privilegedInForce tells whether a process has all that "privileged" gives:
-// every capability in its bounding set, the initial user namespace, no seccomp
-// filter, nothing mounted over parts of /proc and a writable /sys. One thing
-// that is missing makes it false; one that is unknown, with none missing,
-// makes it unknown.
-func privilegedInForce(r *Report, allFact Fact[caps.Set], p *procfs.Process, mounts []mount, mountsErr error) Fact[bool] {
-	state, stateOK := r.Capabilities.InForce.Value()
-	all, allOK := allFact.Value()
-	ns, nsOK := r.UserNamespace.InForce.Value()
-	seccomp, seccompOK := r.Seccomp.InForce.Value()
-	parts := []struct {
-		known bool
-		has   bool
-		cause error
-	}{
-		{stateOK && allOK, all.Minus(state.Bounding).IsEmpty(), errors.Join(r.Capabilities.InForce.Cause(), allFact.Cause())},
-		{nsOK, ns.Initial, r.UserNamespace.InForce.Cause()},
-		{seccompOK, seccomp.Mode == SeccompDisabled, r.Seccomp.InForce.Cause()},
-		{mountsErr == nil, hostLikeMounts(mounts), mountsErr},
-	}
-	var unknown error
-	for _, part := range parts {
-		switch {
-		case !part.known:
-			unknown = errors.Join(unknown, part.cause)
-		case !part.has:
-			return KnownFact(false, p.Path(""))
-		}
-	}
-	if unknown != nil {
-		return UnknownFact[bool](unknown)
-	}
-	return KnownFact(true, p.Path(""))
-}
-
-// hostLikeMounts tells whether /proc is unmasked and /sys writable.
-func hostLikeMounts(mounts []mount) bool {
-	for _, m := range mounts {
-		if strings.HasPrefix(m.point, "/proc/") && m.fsType != "binfmt_misc" {
-			return false
-		}
-	}
-	sys, ok := onTop(mounts, "/sys")
-	return ok && !sys.readonly
-}
-
-// allCapabilities is what a privileged container can have at most: the runtime's
-// own effective set, or all of the kernel's where the runtime's is unknown.
-func allCapabilities(runtime *RuntimeInfo, last Fact[caps.Cap]) Fact[caps.Set] {
-	if runtime != nil {
-		if _, ok := runtime.Bounding.Value(); ok {
-			return runtime.Bounding
-		}
-	}
-	if c, ok := last.Value(); ok {
-		return KnownFact(caps.UpTo(c), last.Source())
-	}
-	return UnknownFact[caps.Set](last.Cause())
 }

@@ -133,30 +133,6 @@ func (s *spec) hasNamespace(kind specs.LinuxNamespaceType) bool {
 	return s.Linux != nil && slices.ContainsFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == kind })
 }
 
-// amountsToPrivileged tells whether a specification gives what "privileged"
-// gives. The specification has no such word: it is every capability the runtime
-// has, in the host's user namespace, every device, no masked path and no
-// seccomp filter.
-func (s *spec) amountsToPrivileged(all caps.Set, sets CapabilitySets) bool {
-	return all.Minus(sets.Bounding).IsEmpty() &&
-		!s.hasNamespace(specs.UserNamespace) &&
-		s.Linux != nil && s.Linux.Seccomp == nil && len(s.Linux.MaskedPaths) == 0 && s.allDevices()
-}
-
-func (s *spec) allDevices() bool {
-	if s.Linux.Resources == nil {
-		return true
-	}
-	// Later rules override earlier ones; the last for all devices decides.
-	all := true
-	for _, d := range s.Linux.Resources.Devices {
-		if (d.Type == "" || d.Type == "a") && d.Major == nil && d.Minor == nil {
-			all = d.Allow
-		}
-	}
-	return all
-}
-
 func (s *spec) cgroupsPath() string {
 	if s == nil || s.Linux == nil {
 		return ""

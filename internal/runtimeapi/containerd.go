@@ -206,7 +206,7 @@ func taskOf(p *task.Process) Task {
 	case task.Status_UNKNOWN:
 		fallthrough
 	default:
-		return Task{Err: fmt.Errorf("containerd does not know its task's state (%s)", p.GetStatus())}
+		return Task{Err: fmt.Errorf("its shim does not answer containerd: the state of its task is %s", p.GetStatus())}
 	}
 	return t
 }

@@ -1,0 +1,235 @@
+package inspect
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rtinspect/rtinspect/caps"
+	"github.com/rtinspect/rtinspect/internal/procfs"
+)
+
+func TestParseUserRefuses(t *testing.T) {
+	const good = "Uid:\t0\t1\t2\t3\nGid:\t4\t5\t6\t7\nGroups:\t9 8 8 \n"
+	u, err := parseUser([]byte(good))
+	if err != nil || u.UID != (IDs{0, 1, 2, 3}) || u.GID != (IDs{4, 5, 6, 7}) || fmt.Sprint(u.Groups) != "[8 9]" {
+		t.Errorf("%+v, %v", u, err)
+	}
+	for _, bad := range []string{
+		"", "Uid:\t0\t1\t2\n", strings.Replace(good, "Uid", "uid", 1), strings.Replace(good, "4\t5", "4\tx", 1),
+		strings.Replace(good, "9 8", "9 4294967296", 1), strings.Replace(good, "Groups", "Group", 1), strings.Replace(good, "\t0\t", "\t-1\t", 1),
+	} {
+		if u, err := parseUser([]byte(bad)); err == nil {
+			t.Errorf("%q: %+v", bad, u)
+		}
+	}
+}
+
+func TestParseSeccomp(t *testing.T) {
+	for text, want := range map[string]struct {
+		mode    SeccompMode
+		filters Known
+		err     string
+	}{
+		"Seccomp:\t0\nSeccomp_filters:\t0\n": {mode: SeccompDisabled, filters: Present},
+		"Seccomp:\t2\nSeccomp_filters:\t3\n": {mode: SeccompFilter, filters: Present},
+		"Seccomp:\t1\n":                      {mode: SeccompStrict, filters: Absent}, // before Linux 5.9
+		"":                                   {err: "no line Seccomp"},
+		"Seccomp:\t3\n":                      {err: "want 0, 1 or 2"},
+		"Seccomp:\t\n":                       {err: "want 0, 1 or 2"},
+		"Seccomp:\t2\nSeccomp_filters:\tx\n": {err: "want a number"},
+	} {
+		s, err := parseSeccomp([]byte(text))
+		if want.err != "" {
+			if err == nil || !strings.Contains(err.Error(), want.err) {
+				t.Errorf("%q: %v, want %s", text, err, want.err)
+			}
+			continue
+		}
+		if err != nil || s.Mode != want.mode || s.Filters.Known() != want.filters {
+			t.Errorf("%q: %+v, %v", text, s, err)
+		}
+	}
+}
+
+func TestMapIn(t *testing.T) {
+	maps := []IDMap{{Inside: 0, Outside: 100000, Size: 65536}, {Inside: 70000, Outside: 5, Size: 1}}
+	for outside, want := range map[uint32]int64{100000: 0, 165535: 65535, 165536: -1, 99999: -1, 5: 70000, 6: -1, 0: -1} {
+		inside, ok := mapIn(maps, outside)
+		if ok != (want >= 0) || ok && int64(inside) != want {
+			t.Errorf("%d: %d, %v; want %d", outside, inside, ok, want)
+		}
+	}
+	if in, ok := mapIn([]IDMap{{Size: 1<<32 - 1}}, 1<<32-2); !ok || in != 1<<32-2 {
+		t.Errorf("identity map: %d, %v", in, ok)
+	}
+}
+
+func TestReadonlyRoot(t *testing.T) {
+	const rest = " rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
+	for _, tc := range []struct {
+		name, mountinfo string
+		known           Known
+		want            bool
+	}{
+		{"writable", "22 1 8:1 / /" + rest, Present, false},
+		{"read-only mount", "22 1 8:1 / / ro,relatime - overlay overlay rw,lowerdir=/x\n", Present, true},
+		{"read-only file system", "22 1 8:1 / / rw,relatime - overlay overlay ro,lowerdir=/x\n", Present, true},
+		{"an option that only looks like it", "22 1 8:1 / / rw,relatime - overlay overlay rw,errors=remount-ro\n", Present, false},
+		{"empty source", "22 1 8:1 / / rw - tmpfs  ro\n", Present, true},
+		{"mounted over", "22 1 8:1 / / ro - ext4 /dev/sda1 rw\n23 22 8:2 / /" + rest, Present, false},
+		{"no root", "22 1 8:1 / /etc" + rest, Unknown, false},
+		{"empty", "", Unknown, false},
+		{"garbage", "22 1 8:1\n", Unknown, false},
+		{"no dash", "22 1 8:1 / / rw,relatime ext4 /dev/sda1 rw\n", Unknown, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			f := readonlyRoot(recorded(t, map[string]string{"mountinfo": tc.mountinfo}))
+			if v, _ := f.Value(); f.Known() != tc.known || v != tc.want {
+				t.Errorf("%v %v (%v), want %v %v", f.Known(), v, f.Cause(), tc.known, tc.want)
+			}
+		})
+	}
+}
+
+func TestLabels(t *testing.T) {
+	for _, tc := range []struct {
+		name              string
+		files             map[string]string
+		apparmor, selinux string // empty: absent
+	}{
+		{"AppArmor", map[string]string{"attr/apparmor/current": "cri-containerd.apparmor.d (enforce)\n", "attr/current": "cri-containerd.apparmor.d (enforce)\n"}, "cri-containerd.apparmor.d (enforce)", ""},
+		{"AppArmor before Linux 5.8", map[string]string{"attr/current": "unconfined\n"}, "unconfined", ""},
+		{"a nested profile", map[string]string{"attr/current": ":ns:a//&:b:c (enforce)\n"}, ":ns:a//&:b:c (enforce)", ""},
+		{"SELinux", map[string]string{"attr/current": "system_u:system_r:container_t:s0:c1,c2\x00"}, "", "system_u:system_r:container_t:s0:c1,c2"},
+		{"neither", nil, "", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			apparmor, selinux := labels(recorded(t, tc.files))
+			for what, f := range map[string]struct {
+				fact Fact[string]
+				want string
+			}{"apparmor": {apparmor, tc.apparmor}, "selinux": {selinux, tc.selinux}} {
+				v, ok := f.fact.Value()
+				if v != f.want || ok != (f.want != "") || f.fact.Known() == Unknown {
+					t.Errorf("%s: %q, %v", what, v, f.fact.Known())
+				}
+			}
+		})
+	}
+}
+
+// recorded makes a process folder of files written for a test.
+func recorded(t *testing.T, files map[string]string) *procfs.Process {
+	t.Helper()
+	root := t.TempDir()
+	dir := filepath.Join(root, "7")
+	if err := os.MkdirAll(filepath.Join(dir, "attr", "apparmor"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, err := procfs.FS{Proc: root}.Open(7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Close() })
+	return p
+}
+
+func FuzzParseStatusLines(f *testing.F) {
+	f.Add([]byte("Uid:\t0\t1\t2\t3\nGid:\t4\t5\t6\t7\nGroups:\t9 8 \nSeccomp:\t2\nSeccomp_filters:\t1\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if u, err := parseUser(data); err == nil {
+			text := fmt.Sprintf("Uid: %d %d %d %d\nGid: %d %d %d %d\nGroups: %s\n", u.UID.Real, u.UID.Effective, u.UID.Saved, u.UID.Filesystem,
+				u.GID.Real, u.GID.Effective, u.GID.Saved, u.GID.Filesystem, strings.Trim(fmt.Sprint(u.Groups), "[]"))
+			back, err := parseUser([]byte(text))
+			if err != nil || back.UID != u.UID || back.GID != u.GID || fmt.Sprint(back.Groups) != fmt.Sprint(u.Groups) {
+				t.Errorf("%q reads back as %+v, %v; want %+v", text, back, err, u)
+			}
+		}
+		if s, err := parseSeccomp(data); err == nil && s.Mode == "" {
+			t.Errorf("no mode and no error from %q", data)
+		}
+	})
+}
+
+func FuzzParseIDMap(f *testing.F) {
+	f.Add([]byte("         0     100000      65536\n"))
+	f.Add([]byte("0 0 4294967295\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		maps, err := parseIDMap(data)
+		if err != nil {
+			return
+		}
+		var text bytes.Buffer
+		for _, m := range maps {
+			fmt.Fprintf(&text, "%d %d %d\n", m.Inside, m.Outside, m.Size)
+			for _, outside := range []uint32{m.Outside, m.Outside + m.Size - 1} {
+				mapIn(maps, outside)
+			}
+		}
+		back, err := parseIDMap(text.Bytes())
+		if err != nil || fmt.Sprint(back) != fmt.Sprint(maps) {
+			t.Errorf("%q reads back as %v, %v; want %v", text.String(), back, err, maps)
+		}
+	})
+}
+
+func FuzzParseMounts(f *testing.F) {
+	f.Add("22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		mounts, err := parseMounts(text)
+		if err != nil {
+			return
+		}
+		if lines := strings.Count(strings.TrimSuffix(text, "\n"), "\n") + 1; text != "" && len(mounts) != lines {
+			t.Errorf("%d mounts from %d lines", len(mounts), lines)
+		}
+		for _, m := range mounts {
+			if m.point == "" {
+				t.Errorf("a mount nowhere from %q", text)
+			}
+		}
+	})
+}
+
+func FuzzParseSpec(f *testing.F) {
+	f.Add([]byte(`{"process":{"capabilities":{"bounding":["CAP_CHOWN"]},"user":{"uid":1}},"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ERRNO"}}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, err := parseSpec(data)
+		if err != nil {
+			return
+		}
+		var r Report
+		declare(&r, s)
+		if r.Capabilities.Declared.Known() == Absent || r.User.Declared.Known() != Present {
+			t.Errorf("capabilities %v, user %v", r.Capabilities.Declared.Known(), r.User.Declared.Known())
+		}
+		if sets, ok := r.Capabilities.Declared.Value(); ok {
+			s.amountsToPrivileged(^sets.Bounding, sets)
+		}
+		cgroupFits([]byte("0::/a\n"), s.cgroupsPath(), "a")
+	})
+}
+
+func FuzzParseRequest(f *testing.F) {
+	f.Add([]byte(`{"Version":"v1","Metadata":{"Config":{"linux":{"security_context":{"capabilities":{"add_capabilities":["ALL"]},"apparmor":{"profile_type":2,"localhost_ref":"p"}}}}}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		q, err := parseRequest(data)
+		if err != nil {
+			return
+		}
+		var r Report
+		ask(&r, q.security(), Fact[caps.Set]{})
+		if r.NoNewPrivs.Requested.Known() != Present {
+			t.Error("no_new_privs is not known")
+		}
+	})
+}
