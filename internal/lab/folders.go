@@ -35,6 +35,9 @@ func (f folders) subnet() string      { return filepath.Join(f.state(), "subnet"
 func (f folders) containerd() string  { return filepath.Join(f.state(), "state") }
 func (f folders) log() string         { return filepath.Join(f.state(), "containerd.log") }
 
+// crictl is crictl's configuration.
+func (f folders) crictl() string { return filepath.Join(f.state(), "crictl.yaml") }
+
 // pid holds the process id of containerd.
 func (f folders) pid() string { return filepath.Join(f.state(), "containerd.pid") }
 

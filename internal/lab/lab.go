@@ -187,6 +187,10 @@ func (l *Lab) configure(t toolset) error {
 	if err := writeCNI(f, n); err != nil {
 		return err
 	}
+	crictlConfig := fmt.Sprintf("runtime-endpoint: unix://%s\nimage-endpoint: unix://%s\ntimeout: 10\n", f.socket(), f.socket())
+	if err := writeFile(f.crictl(), []byte(crictlConfig), 0o644); err != nil {
+		return err
+	}
 	return writeFile(filepath.Join(f.state(), "config.toml"), []byte(configuration(l.Runtime, f, t)), 0o644)
 }
 
@@ -221,12 +225,14 @@ func (l *Lab) describe() error {
 }
 
 // Env is what a command in the lab gets on top of this program's environment.
-// With CONTAINERD_ADDRESS and CONTAINERD_NAMESPACE plain ctr works too.
+// With CONTAINERD_ADDRESS and CONTAINERD_NAMESPACE plain ctr works too, and
+// with CRI_CONFIG_FILE crictl reads no configuration of the machine's.
 func (l *Lab) Env() []string {
 	endpoint := "unix://" + l.Socket
 	return []string{
 		"CONTAINER_RUNTIME_ENDPOINT=" + endpoint,
 		"IMAGE_SERVICE_ENDPOINT=" + endpoint,
+		"CRI_CONFIG_FILE=" + l.folders.crictl(),
 		"CONTAINERD_ADDRESS=" + l.Socket,
 		"CONTAINERD_NAMESPACE=k8s.io",
 		"RTINSPECT_LAB=" + l.Folder,

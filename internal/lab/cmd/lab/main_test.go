@@ -1,0 +1,63 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// A wrong command line is refused on stderr before anything is started.
+func TestUsage(t *testing.T) {
+	for _, test := range []struct{ args, want string }{
+		{"", "want a command"},
+		{"foo", `no command "foo"`},
+		{"run", "want -- CMD"},
+		{"run --runtime 3 -- true", `no runtime "3": want 1.6 or 2.4`},
+		{"run --pods nope -- true", `no pod "nope": want some of pod-added-caps,`},
+		{"run --scale 3 -- true", `scale "3": want PODSxCONTAINERS`},
+		{"run --scale 0x3 -- true", "scale"},
+		{"run --scale 3x3x3 -- true", "scale"},
+		{"run --exec-tools nerdctl -- true", `no tool "nerdctl": want crictl`},
+		{"run --nope -- true", "not defined: -nope"},
+		{"up extra", "unexpected"},
+		{"down extra", "unexpected"},
+		{"down --runtime 1.6", "not defined: -runtime"},
+		{"install nerdctl", "no tool"},
+		{"status --name x", "not defined"},
+	} {
+		var stdout, stderr bytes.Buffer
+		status := run(strings.Fields(test.args), nil, &stdout, &stderr)
+		if status != exitUsage || stdout.Len() > 0 || !strings.Contains(stderr.String(), test.want) {
+			t.Errorf("lab %s: status %d, stdout %q, stderr %q, want %q", test.args, status, &stdout, &stderr, test.want)
+		}
+	}
+}
+
+func TestHelp(t *testing.T) {
+	for _, args := range []string{"help", "--help", "-help", "run --help"} {
+		var stdout, stderr bytes.Buffer
+		if status := run(strings.Fields(args), nil, &stdout, &stderr); status != exitOK || stdout.String() != usage || stderr.Len() > 0 {
+			t.Errorf("lab %s: status %d, stdout %q, stderr %q", args, status, &stdout, &stderr)
+		}
+	}
+}
+
+func TestExitStatus(t *testing.T) {
+	for script, want := range map[string]int{"exit 0": 0, "exit 3": 3, "kill -TERM $$": 143} {
+		got, err := exitStatus(exec.Command("sh", "-c", script).Run())
+		if got != want || err != nil {
+			t.Errorf("%s: got %d, %v", script, got, err)
+		}
+	}
+	if _, err := exitStatus(errors.New("not started")); err == nil {
+		t.Error("an error that is no exit status got lost")
+	}
+}
+
+func TestQuote(t *testing.T) {
+	if got := quote("A=it's"); got != `A='it'\''s'` {
+		t.Errorf("got %s", got)
+	}
+}
