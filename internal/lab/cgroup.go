@@ -104,7 +104,11 @@ func limitPod(hs []hierarchy, cgroup string, r *cri.LinuxContainerResources) err
 			return err
 		}
 		for file, value := range values {
-			if err := os.WriteFile(filepath.Join(dir, file), []byte(value), 0); err != nil {
+			err := os.WriteFile(filepath.Join(dir, file), []byte(value), 0)
+			if h.unified && errors.Is(err, fs.ErrNotExist) {
+				continue // the machine's root group does not hand the controller on
+			}
+			if err != nil {
 				return err
 			}
 		}

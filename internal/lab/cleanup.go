@@ -102,24 +102,31 @@ func removeShimSockets(f folders) error {
 	return errors.Join(failed...)
 }
 
-// unmountBelow unmounts everything below the folders, the last mount first.
+// unmountBelow unmounts everything below the folders, the last mount first. A
+// mount that stays busy, as when somebody's shell is in it, is detached: it is
+// gone for all to see, and its last user frees it.
 func unmountBelow(dirs ...string) error {
-	deadline := time.Now().Add(5 * time.Second)
+	patient := time.Now().Add(2 * time.Second)
 	for {
 		mounts, err := mountsBelow(dirs...)
 		if err != nil || len(mounts) == 0 {
 			return err
 		}
-		var failed error
+		flags := unix.UMOUNT_NOFOLLOW
+		last := time.Now().After(patient)
+		if last {
+			flags |= unix.MNT_DETACH
+		}
+		var failed []error
 		for _, m := range slices.Backward(mounts) {
-			if err := unix.Unmount(m, unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
-				failed = fmt.Errorf("unmount %s: %w", m, err)
+			if err := unix.Unmount(m, flags); err != nil {
+				failed = append(failed, fmt.Errorf("unmount %s: %w", m, err))
 			}
 		}
-		if failed != nil && time.Now().After(deadline) {
-			return failed
+		if last {
+			return errors.Join(failed...)
 		}
-		if failed != nil {
+		if len(failed) > 0 {
 			time.Sleep(20 * time.Millisecond)
 		}
 	}

@@ -61,11 +61,13 @@ type Lab struct {
 	daemon  *daemon
 }
 
+var errNotRoot = errors.New("a lab needs root")
+
 // Up starts a lab, which the caller must Close or Keep. Labs that a killed
 // program left behind are removed first.
 func Up(ctx context.Context, o Options) (*Lab, error) {
 	if os.Geteuid() != 0 {
-		return nil, errors.New("a lab needs root")
+		return nil, errNotRoot
 	}
 	if !validName.MatchString(o.Name) {
 		return nil, fmt.Errorf("lab name %q: want 1 to 20 of a-z, 0-9 and -", o.Name)
@@ -260,6 +262,9 @@ func (l *Lab) Keep() error {
 // Down removes the lab of that name, and those whose program is gone. It is no
 // error when there is none.
 func Down(name string, log Log) error {
+	if os.Geteuid() != 0 {
+		return errNotRoot
+	}
 	unlock, err := lockBase()
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -430,6 +431,27 @@ func TestUpStays(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 	checkNothingLeft(t, name, before)
+}
+
+// A shell that was left standing in a container's root file system keeps it
+// busy, and the lab goes all the same.
+func TestBusyMount(t *testing.T) {
+	needLab(t)
+	name, before := testName("busy"), snapshot(t)
+	cmd := labCommand(t, program(t), name, "run", "-q", "--pods", "pod-default-ns", "--", "sh", "-c",
+		`cd $(ls -d $RTINSPECT_LAB/state/*/k8s.io/*/rootfs | head -1); sleep 60 >/dev/null 2>&1 & echo $!`)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	checkNothingLeft(t, name, before)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		t.Errorf("the process in the mount: %v", err)
+	}
 }
 
 // The lock of a folder that was removed meanwhile is worth nothing.

@@ -3,6 +3,7 @@ package lab
 import (
 	"fmt"
 	"path"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -26,16 +27,16 @@ const (
 // qosClass is a pod's quality of service: Guaranteed when every container has
 // equal requests and limits of CPU and memory, BestEffort when none has any.
 func qosClass(pod *corev1.Pod) corev1.PodQOSClass {
-	guaranteed, any := true, false
+	guaranteed, some := true, false
 	for _, c := range pod.Spec.Containers {
 		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
 			request, limit := c.Resources.Requests[name], c.Resources.Limits[name]
-			any = any || !request.IsZero() || !limit.IsZero()
+			some = some || !request.IsZero() || !limit.IsZero()
 			guaranteed = guaranteed && !limit.IsZero() && request.Cmp(limit) == 0
 		}
 	}
 	switch {
-	case !any:
+	case !some:
 		return corev1.PodQOSBestEffort
 	case guaranteed:
 		return corev1.PodQOSGuaranteed
@@ -45,12 +46,9 @@ func qosClass(pod *corev1.Pod) corev1.PodQOSClass {
 
 // podCgroup is where the kubelet's cgroupfs driver puts a pod.
 func (n Node) podCgroup(pod *corev1.Pod) string {
-	class := ""
-	switch qosClass(pod) {
-	case corev1.PodQOSBestEffort:
-		class = "besteffort"
-	case corev1.PodQOSBurstable:
-		class = "burstable"
+	class := strings.ToLower(string(qosClass(pod)))
+	if qosClass(pod) == corev1.PodQOSGuaranteed {
+		class = "" // such pods stand beside the other classes' groups
 	}
 	return path.Join(n.CgroupParent, "kubepods", class, "pod"+string(pod.UID))
 }
@@ -104,6 +102,7 @@ func (n Node) oomScoreAdj(pod *corev1.Pod, c corev1.Container) int64 {
 		return guaranteedScore
 	case corev1.PodQOSBestEffort:
 		return bestEffortScore
+	case corev1.PodQOSBurstable:
 	}
 	score := 1000 - 1000*c.Resources.Requests.Memory().Value()/max(n.MemoryCapacity, 1)
 	return min(max(score, 1000+guaranteedScore), bestEffortScore-1)

@@ -49,63 +49,89 @@ func TestContainerSecurity(t *testing.T) {
 		name, spec string
 		check      func(*cri.LinuxContainerSecurityContext) bool
 	}{
-		{"nothing said: seccomp unconfined", `
+		{
+			"nothing said: seccomp unconfined", `
 containers: [{name: app, image: busybox}]`,
 			func(s *cri.LinuxContainerSecurityContext) bool {
 				return s.Seccomp.ProfileType == unconfined && !s.NoNewPrivs && !s.Privileged && s.Capabilities == nil && s.RunAsUser == nil
-			}},
-		{"nothing said: paths masked", `
+			},
+		},
+		{
+			"nothing said: paths masked", `
 containers: [{name: app, image: busybox}]`,
 			func(s *cri.LinuxContainerSecurityContext) bool {
 				return slices.Equal(s.MaskedPaths, maskedPaths) && slices.Equal(s.ReadonlyPaths, readonlyPaths)
-			}},
-		{"procMount Unmasked", `
+			},
+		},
+		{
+			"procMount Unmasked", `
 containers: [{name: app, image: busybox, securityContext: {procMount: Unmasked}}]`,
-			func(s *cri.LinuxContainerSecurityContext) bool { return len(s.MaskedPaths)+len(s.ReadonlyPaths) == 0 }},
-		{"privileged", `
+			func(s *cri.LinuxContainerSecurityContext) bool { return len(s.MaskedPaths)+len(s.ReadonlyPaths) == 0 },
+		},
+		{
+			"privileged", `
 containers: [{name: app, image: busybox, securityContext: {privileged: true}}]`,
 			func(s *cri.LinuxContainerSecurityContext) bool {
 				return s.Privileged && len(s.MaskedPaths)+len(s.ReadonlyPaths) == 0
-			}},
-		{"user and groups of the pod", `
+			},
+		},
+		{
+			"user and groups of the pod", `
 securityContext: {runAsUser: 1000, runAsGroup: 3000, fsGroup: 2000, supplementalGroups: [4000], supplementalGroupsPolicy: Strict}
 containers: [{name: app, image: busybox}]`,
 			func(s *cri.LinuxContainerSecurityContext) bool {
 				return s.RunAsUser.Value == 1000 && s.RunAsGroup.Value == 3000 && slices.Equal(s.SupplementalGroups, []int64{2000, 4000}) &&
 					s.SupplementalGroupsPolicy == cri.SupplementalGroupsPolicy_Strict
-			}},
-		{"the container's user wins", `
+			},
+		},
+		{
+			"the container's user wins", `
 securityContext: {runAsUser: 1000}
 containers: [{name: app, image: busybox, securityContext: {runAsUser: 0}}]`,
-			func(s *cri.LinuxContainerSecurityContext) bool { return s.RunAsUser != nil && s.RunAsUser.Value == 0 }},
-		{"no privilege escalation", `
+			func(s *cri.LinuxContainerSecurityContext) bool { return s.RunAsUser != nil && s.RunAsUser.Value == 0 },
+		},
+		{
+			"no privilege escalation", `
 containers: [{name: app, image: busybox, securityContext: {allowPrivilegeEscalation: false}}]`,
-			func(s *cri.LinuxContainerSecurityContext) bool { return s.NoNewPrivs }},
-		{"privilege escalation allowed", `
+			func(s *cri.LinuxContainerSecurityContext) bool { return s.NoNewPrivs },
+		},
+		{
+			"privilege escalation allowed", `
 containers: [{name: app, image: busybox, securityContext: {allowPrivilegeEscalation: true}}]`,
-			func(s *cri.LinuxContainerSecurityContext) bool { return !s.NoNewPrivs }},
-		{"the container's seccomp wins", `
+			func(s *cri.LinuxContainerSecurityContext) bool { return !s.NoNewPrivs },
+		},
+		{
+			"the container's seccomp wins", `
 securityContext: {seccompProfile: {type: RuntimeDefault}}
 containers: [{name: app, image: busybox, securityContext: {seccompProfile: {type: Unconfined}}}]`,
-			func(s *cri.LinuxContainerSecurityContext) bool { return s.Seccomp.ProfileType == unconfined }},
-		{"the pod's seccomp", `
+			func(s *cri.LinuxContainerSecurityContext) bool { return s.Seccomp.ProfileType == unconfined },
+		},
+		{
+			"the pod's seccomp", `
 securityContext: {seccompProfile: {type: RuntimeDefault}}
 containers: [{name: app, image: busybox}]`,
-			func(s *cri.LinuxContainerSecurityContext) bool { return s.Seccomp.ProfileType == runtimeDefault }},
-		{"a local seccomp profile", `
+			func(s *cri.LinuxContainerSecurityContext) bool { return s.Seccomp.ProfileType == runtimeDefault },
+		},
+		{
+			"a local seccomp profile", `
 containers: [{name: app, image: busybox, securityContext: {seccompProfile: {type: Localhost, localhostProfile: a/b.json}}}]`,
 			func(s *cri.LinuxContainerSecurityContext) bool {
 				return s.Seccomp.ProfileType == cri.SecurityProfile_Localhost && s.Seccomp.LocalhostRef == "/kubelet/seccomp/a/b.json"
-			}},
-		{"capabilities", `
+			},
+		},
+		{
+			"capabilities", `
 containers: [{name: app, image: busybox, securityContext: {capabilities: {drop: [ALL], add: [NET_BIND_SERVICE]}}}]`,
 			func(s *cri.LinuxContainerSecurityContext) bool {
 				return slices.Equal(s.Capabilities.DropCapabilities, []string{"ALL"}) &&
 					slices.Equal(s.Capabilities.AddCapabilities, []string{"NET_BIND_SERVICE"})
-			}},
-		{"read-only root", `
+			},
+		},
+		{
+			"read-only root", `
 containers: [{name: app, image: busybox, securityContext: {readOnlyRootFilesystem: true}}]`,
-			func(s *cri.LinuxContainerSecurityContext) bool { return s.ReadonlyRootfs }},
+			func(s *cri.LinuxContainerSecurityContext) bool { return s.ReadonlyRootfs },
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got := container(t, testNode, pod(t, test.spec)).Linux.SecurityContext; !test.check(got) {
@@ -125,10 +151,12 @@ func TestNamespaces(t *testing.T) {
 	}{
 		{"default", app, &cri.NamespaceOption{Pid: cri.NamespaceMode_CONTAINER, UsernsOptions: host}},
 		{"host", "hostNetwork: true\nhostPID: true\nhostIPC: true" + app, &cri.NamespaceOption{
-			Network: cri.NamespaceMode_NODE, Pid: cri.NamespaceMode_NODE, Ipc: cri.NamespaceMode_NODE, UsernsOptions: host}},
+			Network: cri.NamespaceMode_NODE, Pid: cri.NamespaceMode_NODE, Ipc: cri.NamespaceMode_NODE, UsernsOptions: host,
+		}},
 		{"shared pid", "shareProcessNamespace: true" + app, &cri.NamespaceOption{Pid: cri.NamespaceMode_POD, UsernsOptions: host}},
 		{"own users", "hostUsers: false" + app, &cri.NamespaceOption{
-			Pid: cri.NamespaceMode_CONTAINER, UsernsOptions: &cri.UserNamespace{Uids: own, Gids: own}}},
+			Pid: cri.NamespaceMode_CONTAINER, UsernsOptions: &cri.UserNamespace{Uids: own, Gids: own},
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p := pod(t, test.spec)
@@ -152,8 +180,10 @@ func TestResources(t *testing.T) {
 		shares, quota, memory, oom int64
 	}{
 		{"none", "{}", "/node/kubepods/besteffort", 2, 0, 0, 1000},
-		{"limits and requests", "{requests: {memory: 64Mi, cpu: 250m}, limits: {memory: 128Mi, cpu: 500m}}",
-			"/node/kubepods/burstable", 256, 50000, 128 << 20, 1000 - 7},
+		{
+			"limits and requests", "{requests: {memory: 64Mi, cpu: 250m}, limits: {memory: 128Mi, cpu: 500m}}",
+			"/node/kubepods/burstable", 256, 50000, 128 << 20, 1000 - 7,
+		},
 		{"requests default to limits", "{limits: {memory: 100Mi}}", "/node/kubepods/burstable", 2, 0, 100 << 20, 1000 - 12},
 		{"a request larger than all memory", "{requests: {memory: 9Gi}}", "/node/kubepods/burstable", 2, 0, 0, 3},
 		{"a tiny request is still above best effort's", "{requests: {memory: 1Ki}}", "/node/kubepods/burstable", 2, 0, 0, 999},

@@ -124,17 +124,10 @@ func checkHostPath(h *corev1.HostPathVolumeSource) error {
 	if err != nil {
 		return err
 	}
-	ok := false
-	switch want {
-	case corev1.HostPathUnset:
-		ok = true
-	case corev1.HostPathDirectory:
-		ok = info.IsDir()
-	case corev1.HostPathFile:
-		ok = info.Mode().IsRegular()
-	case corev1.HostPathSocket:
-		ok = info.Mode()&os.ModeSocket != 0
-	}
+	ok := want == corev1.HostPathUnset ||
+		want == corev1.HostPathDirectory && info.IsDir() ||
+		want == corev1.HostPathFile && info.Mode().IsRegular() ||
+		want == corev1.HostPathSocket && info.Mode()&os.ModeSocket != 0
 	if !ok {
 		return fmt.Errorf("%s is no %s that the lab could mount", h.Path, want)
 	}

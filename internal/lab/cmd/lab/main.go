@@ -168,7 +168,7 @@ const interrupted = 128 + int(syscall.SIGINT)
 // started is the status for an error of starting.
 func started(ctx context.Context, err error) (int, error) {
 	if ctx.Err() != nil {
-		return interrupted, errors.Join(errors.New("interrupted"), err)
+		return interrupted, fmt.Errorf("interrupted: %w", err)
 	}
 	return exitError, err
 }
