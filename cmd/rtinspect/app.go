@@ -12,32 +12,32 @@ import (
 )
 
 // execute runs the command line. The answer is in p.answer then, whatever the error.
-func (p *program) execute(args []string) error {
-	commands := p.commands()
+func (v *invocation) execute(args []string) error {
+	commands := v.commands()
 	line, err := parse(commands, args)
 	switch {
 	case err != nil:
 		return err
 	case line.help:
-		return p.help(commands, line.command)
+		return v.help(commands, line.command)
 	case line.command == "":
-		p.overview(p.stderr, commands)
+		v.overview(v.stderr, commands)
 		return &usageError{problem: "a command is missing"}
 	}
-	return p.app(commands).Run(line.ordered())
+	return v.app(commands).Run(line.ordered())
 }
 
 // commands returns every command. UsageText of each has its examples.
-func (p *program) commands() []*cli.Command {
+func (v *invocation) commands() []*cli.Command {
 	commands := []*cli.Command{
-		p.psCommand(),
-		p.podsCommand(),
-		p.inspectCommand(),
-		p.capsCommand(),
-		p.completionCommand(),
-		p.versionCommand(),
-		p.helpCommand(),
-		p.completeCommand(),
+		v.psCommand(),
+		v.podsCommand(),
+		v.inspectCommand(),
+		v.capsCommand(),
+		v.completionCommand(),
+		v.versionCommand(),
+		v.helpCommand(),
+		v.completeCommand(),
 	}
 	for _, command := range commands {
 		command.Flags = append(command.Flags, globalFlags()...)
@@ -50,14 +50,14 @@ func (p *program) commands() []*cli.Command {
 }
 
 // app returns urfave/cli's form of the program, which never exits, prints or decides by itself.
-func (p *program) app(commands []*cli.Command) *cli.App {
+func (v *invocation) app(commands []*cli.Command) *cli.App {
 	return &cli.App{
 		Name:           "rtinspect",
 		Commands:       commands,
 		HideHelp:       true,
-		Reader:         p.stdin,
-		Writer:         &p.answer,
-		ErrWriter:      p.stderr,
+		Reader:         v.stdin,
+		Writer:         &v.answer,
+		ErrWriter:      v.stderr,
 		ExitErrHandler: func(*cli.Context, error) {},
 		Compiled:       time.Unix(0, 0), // or it looks at the file of the program
 	}

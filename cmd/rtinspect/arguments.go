@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 )
@@ -91,8 +92,9 @@ func (p *parser) argument(word string) error {
 // letters reads a word such as -aq, -o=json or -ojson.
 func (p *parser) letters(word string) error {
 	for word != "" {
-		letter := word[:1]
-		word = word[1:]
+		_, size := utf8.DecodeRuneInString(word)
+		letter := word[:size]
+		word = word[size:]
 		f := p.lookup("-" + letter)
 		if f == nil || !takesValue(f) {
 			if err := p.flag("-"+letter, "", false); err != nil {
@@ -222,7 +224,11 @@ func takesValue(f cli.Flag) bool {
 
 // didYouMean returns a question with the known word that is nearest to word, or "" when none is near.
 func didYouMean(word string, known []string) string {
-	best, least := "", len(strings.TrimLeft(word, "-"))/3+1
+	letters := len(strings.TrimLeft(word, "-"))
+	best, least := "", letters/3+1
+	if letters < 2 {
+		return "" // any other letter would be near
+	}
 	for _, candidate := range known {
 		if d := distance(word, candidate); d <= least && (best == "" || d < least) {
 			best, least = candidate, d

@@ -18,7 +18,7 @@ import (
 	"github.com/rtinspect/rtinspect/inspect"
 )
 
-func (p *program) capsCommand() *cli.Command {
+func (v *invocation) capsCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "caps",
 		Usage:     "decode capabilities: of containers, a process or a mask",
@@ -34,12 +34,12 @@ func (p *program) capsCommand() *cli.Command {
 			&cli.StringFlag{Name: "mask", Usage: "decode the mask `HEX`; - reads masks or Cap lines of /proc/PID/status from stdin; with -q, names only"},
 			&cli.StringFlag{Name: "default", Usage: "compare with the default of `RUNTIME`: " + strings.Join(defaultNames(), ", ")},
 		),
-		Action: p.caps,
+		Action: v.caps,
 	}
 }
 
-func (p *program) caps(c *cli.Context) error {
-	o, err := p.output(c)
+func (v *invocation) caps(c *cli.Context) error {
+	o, err := v.output(c)
 	if err != nil {
 		return err
 	}
@@ -57,11 +57,11 @@ func (p *program) caps(c *cli.Context) error {
 	case (c.IsSet("pid") || c.IsSet("mask")) && c.Args().Present():
 		return misuse(c, "unexpected argument "+quote(c.Args().First())+": --pid and --mask take the place of a container")
 	case c.IsSet("pid"):
-		return p.capsOfPID(c, o, node, byDefault)
+		return v.capsOfPID(c, o, node, byDefault)
 	case c.IsSet("mask"):
-		return p.capsOfMasks(c, o, byDefault)
+		return v.capsOfMasks(c, o, byDefault)
 	}
-	return p.capsOfContainers(c, o, node, byDefault)
+	return v.capsOfContainers(c, o, node, byDefault)
 }
 
 // defaultNames are the runtimes whose default is known.
@@ -154,7 +154,7 @@ type containerCaps struct {
 	Drift         []inspect.Difference                               `json:"drift"`
 }
 
-func (p *program) capsOfContainers(c *cli.Context, o output, node inspect.Options, byDefault inspect.Fact[caps.Set]) error {
+func (v *invocation) capsOfContainers(c *cli.Context, o output, node inspect.Options, byDefault inspect.Fact[caps.Set]) error {
 	refs := c.Args().Slice()
 	return withRuntime(node, func(ctx context.Context, i *inspect.Inspector) error {
 		reports, err := i.Containers(ctx, refs...)
@@ -165,7 +165,7 @@ func (p *program) capsOfContainers(c *cli.Context, o output, node inspect.Option
 			}
 			list = append(list, capsOf(r))
 		}
-		written := o.write(&p.answer, answer{
+		written := o.write(&v.answer, answer{
 			data: list,
 			ids:  reportIDs(reports),
 			text: func(w io.Writer, o output) {
@@ -331,7 +331,7 @@ type processCaps struct {
 	Held       []held                  `json:"held"`
 }
 
-func (p *program) capsOfPID(c *cli.Context, o output, node inspect.Options, byDefault inspect.Fact[caps.Set]) error {
+func (v *invocation) capsOfPID(c *cli.Context, o output, node inspect.Options, byDefault inspect.Fact[caps.Set]) error {
 	pid, err := strconv.ParseUint(c.String("pid"), 10, 31)
 	if err != nil || pid == 0 {
 		return misuse(c, "flag --pid is "+quote(c.String("pid"))+": want a number of 1 or more")
@@ -342,7 +342,7 @@ func (p *program) capsOfPID(c *cli.Context, o output, node inspect.Options, byDe
 	}
 	inForce := inspect.KnownFact(state, "")
 	result := processCaps{int(pid), state, reach, difference(inForce, byDefault), holdings(reach)}
-	written := o.write(&p.answer, answer{
+	written := o.write(&v.answer, answer{
 		data: []processCaps{result},
 		ids:  []string{strconv.Itoa(result.PID)},
 		text: func(w io.Writer, o output) { result.page(w, byDefault, o) },
@@ -381,7 +381,7 @@ func writeSets(w io.Writer, state inspect.Fact[caps.State], o output) {
 	say(w, "\n")
 	s, ok := state.Value()
 	if !ok {
-		table{rows: [][]cell{{plain("capabilities in force"), factCell(state, true)}}}.write(w, o.color)
+		say(w, "capabilities in force: ", whyNot(state).paint(o.color), "\n")
 		return
 	}
 	const indent = 31 // up to the names: "inheritable  0000000000000000  "
@@ -407,12 +407,12 @@ func writeSets(w io.Writer, state inspect.Fact[caps.State], o output) {
 func writeDifferenceFromDefault(w io.Writer, diff inspect.Fact[caps.Diff], byDefault inspect.Fact[caps.Set], o output) {
 	say(w, "\n")
 	if _, ok := byDefault.Value(); !ok {
-		say(w, "default: ", factCell(byDefault, true).text, " (", escapeLine(byDefault.Source()), ")\n")
+		say(w, "not compared with a default: ", whyNot(byDefault).paint(o.color), "\n")
 		return
 	}
 	d, ok := diff.Value()
 	if !ok {
-		say(w, "compared with ", escapeLine(byDefault.Source()), ": ", factCell(diff, true).paint(o.color), "\n")
+		say(w, "compared with ", escapeLine(byDefault.Source()), ": ", whyNot(diff).paint(o.color), "\n")
 		return
 	}
 	say(w, "compared with ", escapeLine(byDefault.Source()), ":\n")
@@ -489,8 +489,8 @@ type maskCaps struct {
 	Held       []held                  `json:"held"`
 }
 
-func (p *program) capsOfMasks(c *cli.Context, o output, byDefault inspect.Fact[caps.Set]) error {
-	list, err := p.readMasks(c)
+func (v *invocation) capsOfMasks(c *cli.Context, o output, byDefault inspect.Fact[caps.Set]) error {
+	list, err := v.readMasks(c)
 	if err != nil {
 		return err
 	}
@@ -504,7 +504,7 @@ func (p *program) capsOfMasks(c *cli.Context, o output, byDefault inspect.Fact[c
 		list[i].Difference = mapFact(byDefault, m.Capabilities.Diff)
 		names = append(names, m.Capabilities.Names()...)
 	}
-	return o.write(&p.answer, answer{
+	return o.write(&v.answer, answer{
 		data: list,
 		ids:  names,
 		text: func(w io.Writer, o output) { masksPage(w, list, byDefault, o) },
@@ -512,7 +512,7 @@ func (p *program) capsOfMasks(c *cli.Context, o output, byDefault inspect.Fact[c
 }
 
 // readMasks returns the mask of the flag, or those on stdin.
-func (p *program) readMasks(c *cli.Context) ([]maskCaps, error) {
+func (v *invocation) readMasks(c *cli.Context) ([]maskCaps, error) {
 	if text := c.String("mask"); text != "-" {
 		set, err := caps.ParseMask(text)
 		if err != nil {
@@ -521,7 +521,7 @@ func (p *program) readMasks(c *cli.Context) ([]maskCaps, error) {
 		return []maskCaps{{Capabilities: set}}, nil
 	}
 	list := []maskCaps{}
-	lines := bufio.NewScanner(p.stdin)
+	lines := bufio.NewScanner(v.stdin)
 	for n := 1; lines.Scan(); n++ {
 		m, ok, err := parseMaskLine(lines.Text())
 		if err != nil {

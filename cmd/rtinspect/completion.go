@@ -18,7 +18,7 @@ var completionScripts embed.FS
 // shells are those with a script.
 var shells = []string{"bash", "zsh", "fish"}
 
-func (p *program) completionCommand() *cli.Command {
+func (v *invocation) completionCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "completion",
 		Usage:     "print a script that completes commands, flags and containers",
@@ -32,7 +32,7 @@ func (p *program) completionCommand() *cli.Command {
 				return misuse(c, "want one of "+strings.Join(shells, ", ")+", not "+quote(strings.Join(c.Args().Slice(), " ")))
 			}
 			script, err := completionScripts.ReadFile("completion/rtinspect." + c.Args().First())
-			p.answer.Write(script)
+			v.answer.Write(script)
 			return err
 		},
 	}
@@ -44,13 +44,13 @@ const completeCommand = "__complete"
 // completeFiles is what they get where the shell is to complete the names of files.
 const completeFiles = ":files"
 
-func (p *program) completeCommand() *cli.Command {
+func (v *invocation) completeCommand() *cli.Command {
 	return &cli.Command{
 		Name:   completeCommand,
 		Hidden: true,
 		Action: func(c *cli.Context) error {
 			for _, candidate := range complete(c.App.Commands, c.Args().Slice()) {
-				say(&p.answer, candidate, "\n")
+				say(&v.answer, candidate, "\n")
 			}
 			return nil
 		},

@@ -8,7 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-func (p *program) helpCommand() *cli.Command {
+func (v *invocation) helpCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "help",
 		Usage:       "explain rtinspect or a command of it",
@@ -19,27 +19,27 @@ func (p *program) helpCommand() *cli.Command {
 			if c.NArg() > 1 {
 				return misuse(c, "want one command, not "+quote(strings.Join(c.Args().Slice(), " ")))
 			}
-			return p.help(c.App.Commands, c.Args().First())
+			return v.help(c.App.Commands, c.Args().First())
 		},
 	}
 }
 
 // help answers with the help of a command, or of rtinspect when name is empty.
-func (p *program) help(commands []*cli.Command, name string) error {
+func (v *invocation) help(commands []*cli.Command, name string) error {
 	if name == "" {
-		p.overview(&p.answer, commands)
+		v.overview(&v.answer, commands)
 		return nil
 	}
 	command := find(commands, name)
 	if command == nil {
 		return &usageError{command: "help", problem: "unknown command " + quote(name) + didYouMean(name, visibleNames(commands))}
 	}
-	manual(&p.answer, command)
+	manual(&v.answer, command)
 	return nil
 }
 
 // overview writes what rtinspect is and its commands.
-func (p *program) overview(w io.Writer, commands []*cli.Command) {
+func (v *invocation) overview(w io.Writer, commands []*cli.Command) {
 	var rows [][]cell
 	for _, command := range commands {
 		if !command.Hidden {

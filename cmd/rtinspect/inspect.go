@@ -15,7 +15,7 @@ import (
 	"github.com/rtinspect/rtinspect/inspect"
 )
 
-func (p *program) inspectCommand() *cli.Command {
+func (v *invocation) inspectCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "inspect",
 		Usage:     "tell everything known of a container: requested, declared, in force",
@@ -31,12 +31,12 @@ func (p *program) inspectCommand() *cli.Command {
 			quietFlag(),
 			&cli.BoolFlag{Name: "show-secrets", Usage: "print the values of environment variables"},
 		},
-		Action: p.inspect,
+		Action: v.inspect,
 	}
 }
 
-func (p *program) inspect(c *cli.Context) error {
-	o, err := p.output(c)
+func (v *invocation) inspect(c *cli.Context) error {
+	o, err := v.output(c)
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func (p *program) inspect(c *cli.Context) error {
 	node.ShowSecrets = c.Bool("show-secrets")
 	return withRuntime(node, func(ctx context.Context, i *inspect.Inspector) error {
 		reports, err := i.Containers(ctx, c.Args().Slice()...)
-		return errors.Join(o.write(&p.answer, inspectAnswer(reports)), err, reportGaps(reports, everyGap))
+		return errors.Join(o.write(&v.answer, inspectAnswer(reports)), err, reportGaps(reports, everyGap))
 	})
 }
 

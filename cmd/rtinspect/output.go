@@ -68,12 +68,12 @@ func quietFlag() cli.Flag {
 }
 
 // output returns how the answer is to look, or a usage error.
-func (p *program) output(c *cli.Context) (output, error) {
+func (v *invocation) output(c *cli.Context) (output, error) {
 	o := output{
 		quiet:    c.Bool("quiet"),
 		headers:  !c.Bool("no-headers"),
 		whole:    c.Bool("no-trunc"),
-		terminal: p.terminal,
+		terminal: v.terminal,
 	}
 	format, text, hasText := strings.Cut(c.String("output"), "=")
 	o.format = format
@@ -92,19 +92,19 @@ func (p *program) output(c *cli.Context) (output, error) {
 			return o, misuse(c, err.Error())
 		}
 	}
-	o.color, err = p.color(c)
+	o.color, err = v.color(c)
 	return o, err
 }
 
 // color tells whether tables are colored. See https://no-color.org.
-func (p *program) color(c *cli.Context) (bool, error) {
+func (v *invocation) color(c *cli.Context) (bool, error) {
 	switch when := c.String("color"); when {
 	case "always":
 		return true, nil
 	case "never":
 		return false, nil
 	case "auto":
-		return p.terminal.is && os.Getenv("NO_COLOR") == "", nil
+		return v.terminal.is && os.Getenv("NO_COLOR") == "", nil
 	default:
 		return false, misuse(c, "flag --color is "+quote(when)+": want auto, always or never")
 	}
@@ -171,12 +171,13 @@ func writeYAML(w io.Writer, data any) error {
 	if err != nil {
 		return err
 	}
+	document = escapeData(document, eightDigits)
 	block, err := yaml.JSONToYAML([]byte(document))
 	if err != nil {
 		return err
 	}
 	if escapeData(string(block), eightDigits) != string(block) {
-		block = []byte(escapeData(document, eightDigits))
+		block = []byte(document)
 	}
 	_, err = w.Write(block)
 	return err

@@ -17,7 +17,7 @@ type pod struct {
 	Containers []inspect.Container `json:"containers"`
 }
 
-func (p *program) podsCommand() *cli.Command {
+func (v *invocation) podsCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "pods",
 		Usage: "list the pods of the node",
@@ -25,12 +25,12 @@ func (p *program) podsCommand() *cli.Command {
 			"process, pause, and CONTAINERS counts the pod's containers, running and all.",
 		UsageText: "rtinspect pods\nrtinspect pods -o wide\nrtinspect pods -q --runtime-endpoint /run/crio/crio.sock",
 		Flags:     listFlags(),
-		Action:    p.pods,
+		Action:    v.pods,
 	}
 }
 
-func (p *program) pods(c *cli.Context) error {
-	o, err := p.output(c)
+func (v *invocation) pods(c *cli.Context) error {
+	o, err := v.output(c)
 	if err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func (p *program) pods(c *cli.Context) error {
 	return withRuntime(node, func(ctx context.Context, i *inspect.Inspector) error {
 		listed, err := i.List(ctx)
 		pods := podsOf(listed)
-		return errors.Join(o.write(&p.answer, podsAnswer(pods)), err, listGaps(sandboxes(pods)))
+		return errors.Join(o.write(&v.answer, podsAnswer(pods)), err, listGaps(sandboxes(pods)))
 	})
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/rtinspect/rtinspect/inspect"
 )
 
-func (p *program) psCommand() *cli.Command {
+func (v *invocation) psCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "ps",
 		Usage: "list the containers of the node",
@@ -23,12 +23,12 @@ func (p *program) psCommand() *cli.Command {
 			"rtinspect ps -o go-template='{{.id}} {{.pid.value}}'\nrtinspect ps -o json | jq '.[] | select(.tier.value == \"host-kernel\")'",
 		Flags: append(listFlags(),
 			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "list containers that have exited, too"}),
-		Action: p.ps,
+		Action: v.ps,
 	}
 }
 
-func (p *program) ps(c *cli.Context) error {
-	o, err := p.output(c)
+func (v *invocation) ps(c *cli.Context) error {
+	o, err := v.output(c)
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func (p *program) ps(c *cli.Context) error {
 	return withRuntime(node, func(ctx context.Context, i *inspect.Inspector) error {
 		listed, err := i.List(ctx)
 		shown := containersOf(listed, c.Bool("all"))
-		return errors.Join(o.write(&p.answer, psAnswer(shown)), err, listGaps(shown))
+		return errors.Join(o.write(&v.answer, psAnswer(shown)), err, listGaps(shown))
 	})
 }
 
@@ -133,6 +133,14 @@ func showFact[T any](fact inspect.Fact[T], cause bool, show func(T) string) cell
 		return styled("unknown ("+fact.Cause().Error()+")", styleUnknown)
 	}
 	return styled("unknown", styleUnknown)
+}
+
+// whyNot tells why a fact has no value.
+func whyNot[T any](fact inspect.Fact[T]) cell {
+	if fact.Known() == inspect.Absent {
+		return plain("absent: " + fact.Source())
+	}
+	return factCell(fact, true)
 }
 
 // listGaps returns an error for each fact of a list that is unknown.

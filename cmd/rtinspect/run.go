@@ -22,8 +22,8 @@ const (
 	statusUsage      = 2 // the command line is wrong; nothing was contacted
 )
 
-// program is one run of rtinspect.
-type program struct {
+// invocation is one run of rtinspect.
+type invocation struct {
 	stdin  io.Reader
 	stderr io.Writer
 	// answer goes to stdout in one piece at the end, so that a write that fails is seen, and only once.
@@ -33,28 +33,25 @@ type program struct {
 
 // run runs rtinspect with the arguments that follow its name, and returns the exit status.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	p := &program{stdin: stdin, stderr: stderr, terminal: terminalOf(stdout)}
-	err := p.execute(args)
-	if _, failed := stdout.Write(p.answer.Bytes()); failed != nil && p.answer.Len() > 0 {
-		if errors.Is(failed, syscall.EPIPE) {
-			// The reader, such as head, has what it wanted. Mostly the signal SIGPIPE has ended us already.
-			return statusIncomplete
-		}
+	v := &invocation{stdin: stdin, stderr: stderr, terminal: terminalOf(stdout)}
+	err := v.execute(args)
+	// When the reader has gone, as head does, this ends the program: SIGPIPE is left as it is.
+	if _, failed := stdout.Write(v.answer.Bytes()); failed != nil && v.answer.Len() > 0 {
 		err = errors.Join(err, failed)
 	}
-	return p.report(err)
+	return v.report(err)
 }
 
 // report writes err to stderr, a line for each of its parts, and returns the exit status.
-func (p *program) report(err error) int {
+func (v *invocation) report(err error) int {
 	if err == nil {
 		return statusWhole
 	}
 	for _, part := range parts(err) {
-		p.complain(part.Error())
+		v.complain(part.Error())
 	}
 	if text := hint(err); text != "" {
-		p.complain("hint: " + text)
+		v.complain("hint: " + text)
 	}
 	if _, ok := errors.AsType[*usageError](err); ok {
 		return statusUsage
@@ -63,8 +60,8 @@ func (p *program) report(err error) int {
 }
 
 // complain writes one line to stderr. Nothing can be done when that fails.
-func (p *program) complain(text string) {
-	_, _ = fmt.Fprintln(p.stderr, "rtinspect: "+escapeLine(text))
+func (v *invocation) complain(text string) {
+	_, _ = fmt.Fprintln(v.stderr, "rtinspect: "+escapeLine(text))
 }
 
 // parts returns what errors.Join put together in err, in order.

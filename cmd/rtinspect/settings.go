@@ -256,7 +256,7 @@ func origin[T any](f inspect.Fact[T]) cell {
 	case inspect.Present:
 		return orDash(f.Source())
 	case inspect.Absent:
-		return plain("absent: " + f.Source())
+		return whyNot(f)
 	case inspect.Unknown:
 	}
 	return styled("unknown", styleUnknown)

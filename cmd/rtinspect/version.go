@@ -18,7 +18,7 @@ type build struct {
 	Platform string `json:"platform"`
 }
 
-func (p *program) versionCommand() *cli.Command {
+func (v *invocation) versionCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "version",
 		Usage:       "print the version of rtinspect",
@@ -26,7 +26,7 @@ func (p *program) versionCommand() *cli.Command {
 		UsageText:   "rtinspect version\nrtinspect version -o json\nrtinspect version -o go-template='{{.version}}'",
 		Flags:       []cli.Flag{formatFlag()},
 		Action: func(c *cli.Context) error {
-			o, err := p.output(c)
+			o, err := v.output(c)
 			if err != nil {
 				return err
 			}
@@ -34,7 +34,7 @@ func (p *program) versionCommand() *cli.Command {
 				return err
 			}
 			info, _ := debug.ReadBuildInfo()
-			return o.write(&p.answer, versionAnswer(buildOf(info)))
+			return o.write(&v.answer, versionAnswer(buildOf(info)))
 		},
 	}
 }
