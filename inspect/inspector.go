@@ -103,7 +103,7 @@ func (i *Inspector) Node() Node { return i.node }
 // pod and name. When a part could not be listed the error says which, and the
 // others are returned with it.
 func (i *Inspector) List(ctx context.Context) ([]Container, error) {
-	found, err := i.list(ctx)
+	found, err := i.list(ctx, false)
 	list := make([]Container, len(found))
 	parallel(len(found), func(n int) {
 		i.identify(&found[n])
@@ -118,7 +118,7 @@ func (i *Inspector) List(ctx context.Context) ([]Container, error) {
 // A sandbox has an id only. The error wraps [ErrNotFound], with near names, or
 // [ErrAmbiguous], with the candidates.
 func (i *Inspector) Resolve(ctx context.Context, ref string) (Container, error) {
-	found, err := i.list(ctx)
+	found, err := i.list(ctx, false)
 	f, resolveErr := resolve(found, ref)
 	if resolveErr != nil {
 		return Container{}, errors.Join(resolveErr, err)
@@ -141,7 +141,7 @@ func (i *Inspector) Container(ctx context.Context, ref string) (Report, error) {
 // sandboxes. The error joins what could not be resolved or listed; what could
 // be is returned with it.
 func (i *Inspector) Containers(ctx context.Context, refs ...string) ([]Report, error) {
-	found, err := i.list(ctx)
+	found, err := i.list(ctx, len(refs) == 0)
 	var chosen []*listed
 	if len(refs) == 0 {
 		for n := range found {
@@ -168,7 +168,7 @@ func (i *Inspector) Containers(ctx context.Context, refs ...string) ([]Report, e
 // Snapshot returns the reports of every container, sandboxes and ended ones
 // included, and of the node. The error is of what could not be listed.
 func (i *Inspector) Snapshot(ctx context.Context) (Snapshot, error) {
-	found, err := i.list(ctx)
+	found, err := i.list(ctx, true)
 	all := make([]*listed, len(found))
 	for n := range found {
 		all[n] = &found[n]
@@ -179,12 +179,21 @@ func (i *Inspector) Snapshot(ctx context.Context) (Snapshot, error) {
 // listed is a container of the list, with what the runtime recorded of it.
 type listed struct {
 	Container
-	record  runtimeapi.Container
-	request *request
-	spec    *spec
-	// requestErr and specErr say why they are nil.
-	requestErr error
+	record     *runtimeapi.Container
+	request    *request
+	requestErr error // why request is nil
+	spec       *spec // decoded by declared
 	specErr    error
+}
+
+// declared returns the container's specification, decoded once.
+func (f *listed) declared() (*spec, error) {
+	if f.spec == nil && f.specErr == nil {
+		if f.specErr = f.record.SpecErr; f.specErr == nil {
+			f.spec, f.specErr = parseSpec(f.record.Spec)
+		}
+	}
+	return f.spec, f.specErr
 }
 
 func (f *listed) ended() bool {
@@ -192,11 +201,21 @@ func (f *listed) ended() bool {
 	return ok && state == StateExited
 }
 
-// list asks the runtime and names what it gave.
-func (i *Inspector) list(ctx context.Context) ([]listed, error) {
-	records, err := i.conn.List(ctx)
+// list asks the runtime and names what it gave. What takes long is decoded while
+// the runtime is at its tasks: the specifications, where they are wanted.
+func (i *Inspector) list(ctx context.Context, specs bool) ([]listed, error) {
+	records, tasks, err := i.conn.List(ctx)
 	found := make([]listed, len(records))
-	parallel(len(found), func(n int) { found[n] = decode(records[n]) })
+	parallel(len(found), func(n int) {
+		found[n] = decode(&records[n])
+		if specs {
+			found[n].declared()
+		}
+	})
+	tasks()
+	for n := range found {
+		found[n].State = stateOf(records[n].Task)
+	}
 	pods := map[string]*Pod{}
 	for n := range found {
 		if found[n].Kind == KindSandbox {
@@ -231,11 +250,8 @@ func podKey(p *Pod) string {
 }
 
 // decode reads a runtime's record of a container.
-func decode(record runtimeapi.Container) listed {
-	f := listed{record: record, specErr: record.SpecErr}
-	if record.SpecErr == nil {
-		f.spec, f.specErr = parseSpec(record.Spec)
-	}
+func decode(record *runtimeapi.Container) listed {
+	f := listed{record: record}
 	f.request, f.requestErr = decodeRequest(record)
 	f.Container = Container{
 		ID:          record.ID,
@@ -246,8 +262,7 @@ func decode(record runtimeapi.Container) listed {
 		Runtime:     record.Runtime,
 		CreatedAt:   record.Created.UTC(),
 		Labels:      record.Labels,
-		Annotations: annotations(f),
-		State:       stateOf(record.Task),
+		Annotations: f.annotations(),
 	}
 	if record.CRI {
 		f.nameFromLabels()
@@ -280,7 +295,7 @@ func (f *listed) nameFromLabels() {
 var errNoRecord = errors.New("containerd has no record of the " + requestSource)
 
 // decodeRequest is nil without an error when there is no request to know of.
-func decodeRequest(record runtimeapi.Container) (*request, error) {
+func decodeRequest(record *runtimeapi.Container) (*request, error) {
 	if !record.CRI || record.Namespace == "" {
 		return nil, nil
 	}
@@ -290,16 +305,19 @@ func decodeRequest(record runtimeapi.Container) (*request, error) {
 	return parseRequest(record.Metadata)
 }
 
-// annotations are those of the request, as the specification's are the
-// runtime's own.
-func annotations(f listed) map[string]string {
+// annotations are those of the request; a container made without the CRI has
+// them in its specification only.
+func (f *listed) annotations() map[string]string {
 	switch {
 	case f.record.Annotations != nil:
 		return f.record.Annotations
 	case f.request != nil:
 		return f.request.Config.Annotations
-	case f.spec != nil:
-		return f.spec.Annotations
+	case f.record.CRI:
+		return nil
+	}
+	if s, err := f.declared(); err == nil {
+		return s.Annotations
 	}
 	return nil
 }
@@ -333,7 +351,7 @@ func (i *Inspector) open(f *listed) (*procfs.Process, error) {
 		return nil, err
 	}
 	cgroup, err := p.ReadFile("cgroup")
-	if err == nil && !cgroupFits(cgroup, f.spec.cgroupsPath(), f.cgroupIDs()...) {
+	if err == nil && !f.ownsCgroup(cgroup) {
 		err = fmt.Errorf("process %d, which the runtime names, is in cgroup %s: %w",
 			task.PID, lastCgroup(cgroup), ErrNotTheContainer)
 	}
@@ -342,6 +360,16 @@ func (i *Inspector) open(f *listed) (*procfs.Process, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// ownsCgroup tells whether /proc/PID/cgroup is of the container. The specification
+// is looked into only when the names alone do not tell.
+func (f *listed) ownsCgroup(cgroup []byte) bool {
+	if cgroupFits(cgroup, "", f.cgroupIDs()...) {
+		return true
+	}
+	s, _ := f.declared()
+	return cgroupFits(cgroup, s.cgroupsPath())
 }
 
 // cgroupIDs are the ids by which the container's cgroup may be called. All
@@ -478,15 +506,16 @@ func like[T any](why Fact[struct{}]) Fact[T] {
 }
 
 func (i *Inspector) declare(r *Report, f *listed, all Fact[caps.Set]) {
-	if f.spec == nil {
-		declarationUnknown(r, f.specErr)
+	s, err := f.declared()
+	if err != nil {
+		declarationUnknown(r, err)
 		return
 	}
 	if !i.options.ShowSecrets {
-		redactEnv(f.spec.Process.Env)
+		redactEnv(s.Process.Env)
 	}
-	declare(r, f.spec)
-	r.Privileged.Declared = privilegedDeclared(r, f.spec, all)
+	declare(r, s)
+	r.Privileged.Declared = privilegedDeclared(r, s, all)
 }
 
 func declarationUnknown(r *Report, err error) {

@@ -53,28 +53,46 @@ func (c *Conn) Server(ctx context.Context) (Server, error) {
 	return Server{PID: int(r.GetPid()), PIDNamespace: r.GetPidns()}, nil
 }
 
-// List returns the runtime's containers, sandboxes included, in the order of
-// their ids. A container whose task could not be had says so in Task.Err. When
-// one namespace could not be listed at all, the error is of that, and the
+// List returns the runtime's containers, sandboxes included, without their
+// tasks. For those containerd asks every shim in turn, which takes longer than
+// all the rest: call tasks when they are needed. It waits for them and fills
+// them in; it must be called once, also when nothing was listed. A container
+// whose task could not be had says so in Task.Err.
+//
+// When one namespace could not be listed, the error is of that, and the
 // containers of the others are returned with it.
-func (c *Conn) List(ctx context.Context) ([]Container, error) {
+func (c *Conn) List(ctx context.Context) (list []Container, tasks func(), err error) {
 	if !c.Containerd {
-		return c.listCRI(ctx)
+		list, err = c.listCRI(ctx)
+		return list, func() {}, err
 	}
 	names, err := c.namespaces(ctx)
 	if err != nil {
-		return nil, err
+		return nil, func() {}, err
 	}
-	var all []Container
+	found := make([]map[string]*task.Process, len(names))
+	var listed sync.WaitGroup
+	for n, ns := range names {
+		listed.Go(func() { found[n] = c.tasks(namespaces.WithNamespace(ctx, ns)) })
+	}
 	var errs []error
-	for _, ns := range names {
-		list, err := c.listNamespace(namespaces.WithNamespace(ctx, ns), ns)
+	ends := make([]int, len(names))
+	for n, ns := range names {
+		part, err := c.containers(namespaces.WithNamespace(ctx, ns), ns)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("containerd namespace %s: %w", ns, err))
 		}
-		all = append(all, list...)
+		list = append(list, part...)
+		ends[n] = len(list)
 	}
-	return all, errors.Join(errs...)
+	return list, func() {
+		listed.Wait()
+		begin := 0
+		for n, ns := range names {
+			c.fillTasks(namespaces.WithNamespace(ctx, ns), list[begin:ends[n]], found[n])
+			begin = ends[n]
+		}
+	}, errors.Join(errs...)
 }
 
 func (c *Conn) namespaces(ctx context.Context) ([]string, error) {
@@ -91,16 +109,20 @@ func (c *Conn) namespaces(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-func (c *Conn) listNamespace(ctx context.Context, ns string) ([]Container, error) {
-	list, err := c.containers(ctx, ns)
-	if err != nil || len(list) == 0 {
-		return list, err
+// tasks lists the tasks by the ids of their containers. A failure is as good as
+// an empty list: fillTasks asks for what is missing.
+func (c *Conn) tasks(ctx context.Context) map[string]*task.Process {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	r, err := tasks.NewTasksClient(c.conn).List(ctx, &tasks.ListTasksRequest{})
+	if err != nil {
+		return nil
 	}
-	c.fillTasks(ctx, list)
-	if ns == criNamespace {
-		c.fillEnded(ctx, list)
+	found := map[string]*task.Process{}
+	for _, p := range r.GetTasks() {
+		found[p.GetID()] = p
 	}
-	return list, nil
+	return found
 }
 
 // containers streams the list: one message would have a limit.
@@ -149,19 +171,10 @@ func fromContainerd(ns string, r *containers.Container) Container {
 	return c
 }
 
-// fillTasks lists the tasks in one call. containerd leaves out a task whose
+// fillTasks adds the tasks that were listed. containerd leaves out a task whose
 // shim does not answer, without an error; such ones are asked for singly, so
 // that "hung" is told from "has no task".
-func (c *Conn) fillTasks(ctx context.Context, list []Container) {
-	found := map[string]*task.Process{}
-	listCtx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	r, err := tasks.NewTasksClient(c.conn).List(listCtx, &tasks.ListTasksRequest{})
-	if err == nil {
-		for _, p := range r.GetTasks() {
-			found[p.GetID()] = p
-		}
-	}
+func (c *Conn) fillTasks(ctx context.Context, list []Container, found map[string]*task.Process) {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, taskWorkers)
 	for i := range list {
@@ -176,6 +189,7 @@ func (c *Conn) fillTasks(ctx context.Context, list []Container) {
 		})
 	}
 	wg.Wait()
+	c.fillEnded(ctx, list)
 }
 
 // task asks for one task.
@@ -217,7 +231,7 @@ func (c *Conn) fillEnded(ctx context.Context, list []Container) {
 	var without []int
 	for i := range list {
 		t := list[i].Task
-		if t.State == "" && t.Err == nil && list[i].CRI && !list[i].Sandbox {
+		if t.State == "" && t.Err == nil && list[i].Namespace == criNamespace && list[i].CRI && !list[i].Sandbox {
 			without = append(without, i)
 		}
 	}

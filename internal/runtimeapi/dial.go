@@ -12,6 +12,7 @@ import (
 	"time"
 
 	version "github.com/containerd/containerd/api/services/version/v1"
+	"github.com/containerd/errdefs/pkg/errgrpc"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -34,6 +35,11 @@ const (
 	// maxMessage bounds an answer. grpc's own 4 MiB is reached at 900
 	// containers.
 	maxMessage = 256 << 20
+	// window is how much a runtime may send before we say that we read it: a
+	// node's containers take some MiB, and grpc's 64 KiB many round trips.
+	window = 16 << 20
+	// maxSocketPath is the longest path of a socket in bytes, see unix(7).
+	maxSocketPath = 107
 )
 
 // Options say which runtime to talk to. The zero value finds one.
@@ -124,6 +130,8 @@ func dial(ctx context.Context, e endpoint, timeout time.Duration) (*Conn, error)
 		grpc.WithContextDialer(dialer(first)),
 		grpc.WithNoProxy(),
 		grpc.WithAuthority("localhost"),
+		grpc.WithInitialWindowSize(window),
+		grpc.WithInitialConnWindowSize(window),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 	)
 	if err != nil {
@@ -174,8 +182,12 @@ func connect(ctx context.Context, path string) (net.Conn, error) {
 		return nil, cause{"connection refused: nothing listens", err}
 	case errors.Is(err, fs.ErrPermission):
 		return nil, cause{"permission denied: run as root", err}
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, cause{"does not accept the connection", err}
+	case errors.Is(err, unix.EAGAIN):
+		return nil, cause{"does not accept the connection: its queue is full", err}
+	case errors.Is(err, unix.EPROTOTYPE):
+		return nil, cause{"not a container runtime: the socket is of another type", err}
+	case errors.Is(err, unix.EINVAL) && len(path) > maxSocketPath:
+		return nil, cause{fmt.Sprintf("its path is longer than the %d bytes that Linux allows", maxSocketPath), err}
 	}
 	return conn, err
 }
@@ -234,9 +246,9 @@ func (c *Conn) identify(ctx context.Context) error {
 func notARuntime(err error) error {
 	switch status.Code(err) {
 	case codes.DeadlineExceeded:
-		return cause{"accepts the connection but does not answer", err}
+		return cause{"accepts the connection but does not answer", errgrpc.ToNative(err)}
 	case codes.Canceled:
-		return err
+		return cause{"cancelled before it answered", errgrpc.ToNative(err)}
 	case codes.Unavailable:
 		return cause{"not a container runtime: does not speak gRPC", err}
 	}
