@@ -197,5 +197,5 @@ func refNames(containers []inspect.Container, current string) []string {
 			names = append(names, container.FullName(), container.ID)
 		}
 	}
-	return names
+	return slices.DeleteFunc(names, func(name string) bool { return strings.HasPrefix(name, "-") }) // a flag, it would seem
 }
