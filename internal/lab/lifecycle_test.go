@@ -347,9 +347,9 @@ func TestKilledLabIsSwept(t *testing.T) {
 				t.Fatal("the kill came too late or left nothing")
 			}
 			_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL) // the command, which outlives its lab
-			out, err := labCommand(t, lab, testName("other"), "down").CombinedOutput()
-			if err != nil || !strings.Contains(string(out), name) {
-				t.Errorf("%v, want %s removed: %s", err, name, out)
+			// Another lab that starts just now may be quicker to remove it.
+			if out, err := labCommand(t, lab, testName("other"), "down").CombinedOutput(); err != nil {
+				t.Errorf("%v: %s", err, out)
 			}
 			checkNothingLeft(t, name, before)
 		})
