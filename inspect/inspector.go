@@ -324,12 +324,12 @@ func (f *listed) annotations() map[string]string {
 
 func stateOf(t runtimeapi.Task) Fact[State] {
 	switch {
+	case t.State != "":
+		return KnownFact(State(t.State), "runtime")
 	case t.Err != nil:
 		return UnknownFact[State](t.Err)
-	case t.State == "":
-		return AbsentFact[State]("it has no task: it was not started, or has ended")
 	}
-	return KnownFact(State(t.State), "runtime")
+	return AbsentFact[State]("it has no task: it was not started, or has ended")
 }
 
 // open opens the first process of a container and makes sure that it is of that

@@ -37,12 +37,13 @@ type Container struct {
 
 // Task is a container's first process as its runtime tells it.
 type Task struct {
-	// State is created, running, paused, exited, or empty when Err is set or
-	// when there is no task.
+	// State is created, running, paused, exited, or empty when it is not known
+	// or when there is no task.
 	State string
 	// PID is in the runtime's pid namespace; 0 where there is none.
 	PID int
-	// Err says why state and pid are not known: a hung shim.
+	// Err says why the pid, and the state when it is empty, are not known: a
+	// hung shim.
 	Err error
 }
 

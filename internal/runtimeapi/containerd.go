@@ -274,5 +274,9 @@ func withoutTask(s cri.ContainerState) Task {
 // failed says which call of which runtime failed, with the runtime's own class
 // of error.
 func (c *Conn) failed(call string, err error) error {
-	return fmt.Errorf("%s: %s: %w", c.Address, call, errgrpc.ToNative(err))
+	err = errgrpc.ToNative(err)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = cause{fmt.Sprintf("no answer in time (%v at most)", c.timeout), err}
+	}
+	return fmt.Errorf("%s: %s: %w", c.Address, call, err)
 }

@@ -13,14 +13,37 @@ import (
 )
 
 // statusWorkers bounds the verbose status calls under way.
-const statusWorkers = 8
+const statusWorkers = 16
 
 // listCRI lists through the CRI alone: containers and sandboxes, then the
 // verbose status of each that runs, which is the only place for its pid.
 func (c *Conn) listCRI(ctx context.Context) ([]Container, error) {
+	client := cri.NewRuntimeServiceClient(c.conn)
+	list, err := c.listNames(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, statusWorkers)
+	for i := range list {
+		if list[i].Task.State != Running {
+			list[i].SpecErr = errors.New("not asked for: the container does not run")
+			continue
+		}
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			c.fillVerbose(ctx, client, &list[i])
+		})
+	}
+	wg.Wait()
+	return list, nil
+}
+
+// listNames lists sandboxes and containers without their pids.
+func (c *Conn) listNames(ctx context.Context, client cri.RuntimeServiceClient) ([]Container, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	client := cri.NewRuntimeServiceClient(c.conn)
 	pods, err := client.ListPodSandbox(ctx, &cri.ListPodSandboxRequest{})
 	if err != nil {
 		return nil, c.failed("ListPodSandbox", err)
@@ -38,20 +61,6 @@ func (c *Conn) listCRI(ctx context.Context) ([]Container, error) {
 	for _, k := range r.GetContainers() {
 		list = append(list, fromCRI(k, handlers[k.GetPodSandboxId()]))
 	}
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, statusWorkers)
-	for i := range list {
-		if list[i].Task.State != Running {
-			list[i].SpecErr = errors.New("not asked for: the container does not run")
-			continue
-		}
-		wg.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			c.fillVerbose(ctx, client, &list[i])
-		})
-	}
-	wg.Wait()
 	return list, nil
 }
 
@@ -115,26 +124,39 @@ func criTask(s cri.ContainerState) Task {
 }
 
 // fillVerbose adds what only the verbose status tells: pid and specification.
+// It has a time limit of its own: one that hangs leaves the others theirs.
 func (c *Conn) fillVerbose(ctx context.Context, client cri.RuntimeServiceClient, k *Container) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
 	info, err := verboseInfo(ctx, client, k)
 	if err != nil {
 		err = c.failed("verbose status", err)
-		k.SpecErr, k.Task = err, Task{Err: err}
+		k.SpecErr, k.Task.Err = err, err
 		return
 	}
 	v, err := parseVerbose(info)
 	if err != nil {
 		err = fmt.Errorf("%s: verbose status: %w", c.Address, err)
-		k.SpecErr, k.Task = err, Task{Err: err}
+		k.SpecErr, k.Task.Err = err, err
 		return
 	}
-	k.Task.PID = v.PID
 	k.Spec = v.Spec
 	k.Privileged = v.Privileged
 	if len(k.Spec) == 0 {
 		k.SpecErr = errors.New("the runtime's verbose status has no OCI specification")
 	}
+	switch {
+	case v.PID != nil && *v.PID >= 1:
+		k.Task.PID = *v.PID
+	case v.PID == nil && k.Sandbox && c.Name == crio:
+		// By default CRI-O gives a sandbox no process, and then no pid either.
+	default:
+		k.Task.Err = fmt.Errorf("%s: verbose status: no pid in it", c.Address)
+	}
 }
+
+// crio is what CRI-O calls itself.
+const crio = "cri-o"
 
 func verboseInfo(ctx context.Context, client cri.RuntimeServiceClient, k *Container) (string, error) {
 	if k.Sandbox {
@@ -148,7 +170,7 @@ func verboseInfo(ctx context.Context, client cri.RuntimeServiceClient, k *Contai
 // verbose is the part of the verbose status that containerd and CRI-O share.
 // The format belongs to no API: what is missing stays unknown.
 type verbose struct {
-	PID        int
+	PID        *int
 	Spec       []byte
 	Privileged *bool
 }
@@ -166,14 +188,11 @@ func parseVerbose(info string) (verbose, error) {
 	if err := json.Unmarshal([]byte(info), &in); err != nil {
 		return verbose{}, err
 	}
-	if in.PID == nil || *in.PID < 1 {
-		return verbose{}, errors.New("no pid in it")
-	}
 	spec := []byte(in.RuntimeSpec)
 	if string(spec) == "null" {
 		spec = nil
 	}
-	return verbose{PID: *in.PID, Spec: spec, Privileged: in.Privileged}, nil
+	return verbose{PID: in.PID, Spec: spec, Privileged: in.Privileged}, nil
 }
 
 // The labels by which the kubelet names pods and containers.

@@ -59,7 +59,7 @@ func endpoints(named, hostRoot string) ([]endpoint, error) {
 	if configured != "" {
 		list, err := one(configured, "from "+file)
 		if err == nil {
-			list[0].path = filepath.Join(hostRoot, list[0].path)
+			list[0].path = below(hostRoot, list[0].path)
 		}
 		return list, err
 	}
@@ -78,6 +78,15 @@ func one(address, from string) ([]endpoint, error) {
 	return []endpoint{{path, from}}, nil
 }
 
+// below returns where a path of the host is. /var/run is taken for /run, for the
+// same reason as in wellKnown.
+func below(hostRoot, path string) string {
+	if rest, ok := strings.CutPrefix(path, "/var/run/"); ok && hostRoot != "" {
+		path = "/run/" + rest
+	}
+	return filepath.Join(hostRoot, path)
+}
+
 // CheckAddress refuses what cannot be the address of a runtime, before anything
 // is contacted.
 func CheckAddress(address string) error {
@@ -91,7 +100,7 @@ func socketPath(address string) (string, error) {
 	if !isURL && strings.Contains(address, "://") {
 		return "", fmt.Errorf("runtime endpoint %q: want unix:///path/to/socket", address)
 	}
-	if !filepath.IsAbs(path) {
+	if !filepath.IsAbs(path) || strings.Contains(path, "\x00") {
 		return "", fmt.Errorf("runtime endpoint %q: want unix:///path/to/socket, an absolute path", address)
 	}
 	return filepath.Clean(path), nil
