@@ -26,15 +26,15 @@ func TestStartUp(t *testing.T) {
 	}
 	commands := [][]string{{ctr, "--version"}, {rtinspect, "version"}, {rtinspect, "caps", "--mask", "a80425fb"}}
 	least := make([]time.Duration, len(commands))
-	for range 60 {
-		for i, command := range commands {
-			begin := time.Now()
-			if err := exec.Command(command[0], command[1:]...).Run(); err != nil {
-				t.Fatalf("%q: %v", command, err)
-			}
-			if took := time.Since(begin); least[i] == 0 || took < least[i] {
-				least[i] = took
-			}
+	for n := range 240 {
+		i := n / 2 % len(commands) // twice in a row: the first run finds the caches full of another program
+		command := commands[i]
+		begin := time.Now()
+		if err := exec.Command(command[0], command[1:]...).Run(); err != nil {
+			t.Fatalf("%q: %v", command, err)
+		}
+		if took := time.Since(begin); least[i] == 0 || took < least[i] {
+			least[i] = took
 		}
 	}
 	for i, command := range commands[1:] {
