@@ -222,6 +222,9 @@ func taskOf(p *task.Process) Task {
 	default:
 		return Task{Err: fmt.Errorf("its shim does not answer containerd: the state of its task is %s", p.GetStatus())}
 	}
+	if t.PID == 0 && t.State != Exited {
+		t.Err = errors.New("containerd gives no pid of its task")
+	}
 	return t
 }
 
