@@ -122,7 +122,8 @@ func TestRefNames(t *testing.T) {
 		return inspect.Container{ID: "id-" + pod + name, Name: name, Pod: &inspect.Pod{Name: pod, Namespace: "ns"}}
 	}
 	containers := []inspect.Container{
-		in("a", "app"), in("b", "app"), in("b", "side"), {ID: "moby1", Name: "web"},
+		in("a", "app"), in("b", "app"), in("b", "side"),
+		{ID: "moby1", Name: "web"},
 		in("a", "$(reboot)"), in("a", "x;y"), in("a", "line\nbreak"), in("a", "tab\tbed"), in("a", "-rf"), in("a", "*"),
 	}
 	for current, want := range map[string]string{

@@ -36,7 +36,7 @@ func status(ts *testscript.TestScript, _ bool, args []string) {
 	err := ts.Exec(args[1], args[2:]...)
 	got := "0"
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		got = exit.ProcessState.String()[len("exit status "):]
+		got = exit.String()[len("exit status "):]
 	} else if err != nil {
 		ts.Fatalf("%v", err)
 	}

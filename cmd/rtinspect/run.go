@@ -66,7 +66,7 @@ func (v *invocation) complain(text string) {
 
 // parts returns what errors.Join put together in err, in order.
 func parts(err error) []error {
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // only the outermost error is taken apart
+	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return []error{err}
 	}
