@@ -73,6 +73,7 @@ func noNewPrivs(s caps.State, source string) Fact[bool] {
 		return KnownFact(true, source)
 	case caps.NoNewPrivsOff:
 		return KnownFact(false, source)
+	case caps.NoNewPrivsUnknown:
 	}
 	return UnknownFact[bool](fmt.Errorf("%s: no line NoNewPrivs: Linux shows it since 4.10", source))
 }

@@ -146,12 +146,12 @@ func askedSeccomp(sc securityContext) Fact[SeccompRequest] {
 	if p := sc.Seccomp; p != nil {
 		return requested(SeccompRequest{Profile: p.Type.String(), LocalhostRef: p.Ref})
 	}
-	switch path := sc.SeccompPath; {
-	case path == "":
+	switch path := sc.SeccompPath; path {
+	case "":
 		return notRequested[SeccompRequest]("profile: the runtime's unset_seccomp_profile, or none, applies")
-	case path == "runtime/default", path == "docker/default":
+	case "runtime/default", "docker/default":
 		return requested(SeccompRequest{Profile: "RuntimeDefault"})
-	case path == "unconfined":
+	case "unconfined":
 		return requested(SeccompRequest{Profile: "Unconfined"})
 	default:
 		return requested(SeccompRequest{Profile: "Localhost", LocalhostRef: strings.TrimPrefix(path, "localhost/")})

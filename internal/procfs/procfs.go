@@ -96,7 +96,8 @@ func exists(pid int) bool {
 // is a plain folder with some processes in it.
 func (f FS) looksLikeProc() bool {
 	var st unix.Statfs_t
-	if err := unix.Statfs(f.root(), &st); err == nil && int64(st.Type) == unix.PROC_SUPER_MAGIC {
+	err := unix.Statfs(f.root(), &st)
+	if err == nil && int64(st.Type) == unix.PROC_SUPER_MAGIC { //nolint:unconvert // 32 bits wide on some architectures
 		return true
 	}
 	pids, err := f.Pids()
