@@ -9,8 +9,8 @@ import (
 // and neither a seccomp filter nor a security module in the way.
 type Danger uint8
 
-// The levels, in rising order after the zero value, which is unknown. Compare them with [Danger.AtLeast], which does not take
-// unknown for harmless.
+// The levels, in rising order after the zero value, which is unknown. Compare them with [Danger.AtLeast] and
+// [Danger.Compare], which do not take unknown for harmless.
 const (
 	// DangerUnknown: nothing is known of the capability.
 	DangerUnknown Danger = iota
@@ -49,6 +49,17 @@ func (d Danger) String() string {
 
 // AtLeast reports whether d is as high as level or higher, or unknown.
 func (d Danger) AtLeast(level Danger) bool { return d == DangerUnknown || d >= level }
+
+// Compare returns a negative number when d is less dangerous than e, 0 when it is as dangerous, and a positive number when it is
+// more dangerous. Unknown stands between high and critical.
+func (d Danger) Compare(e Danger) int { return d.rank() - e.rank() }
+
+func (d Danger) rank() int {
+	if d == DangerUnknown {
+		return 2*int(DangerCritical) - 1
+	}
+	return 2 * int(d)
+}
 
 // MarshalText returns the text of [Danger.String].
 func (d Danger) MarshalText() ([]byte, error) { return []byte(d.String()), nil }

@@ -87,6 +87,7 @@ func setDifference(name, from, to string, want, have caps.Set, reason string) []
 	return []Difference{{
 		Setting: "capabilities." + name, From: from, To: to,
 		Want: want.Mask(), Have: have.Mask(), Reason: reason,
+		More: have.Minus(want), Less: want.Minus(have),
 	}}
 }
 

@@ -122,6 +122,8 @@ type CapabilityRequest struct {
 	// Add and Drop are as written in the request, ALL included.
 	Add  []string `json:"add"`
 	Drop []string `json:"drop"`
+	// Privileged asks for all that the runtime has, whatever Add and Drop say.
+	Privileged bool `json:"privileged"`
 	// Result is the bounding, permitted and effective set that the runtime
 	// makes of the request; unknown where its default is.
 	Result Fact[caps.Set] `json:"result"`
@@ -244,6 +246,10 @@ type Difference struct {
 	// Want is what follows from the level From, Have what the level To has.
 	Want string `json:"want"`
 	Have string `json:"have"`
+	// More and Less are, for a capability set, what Have has beyond Want and
+	// what it lacks.
+	More caps.Set `json:"more,omitzero"`
+	Less caps.Set `json:"less,omitzero"`
 	// Reason explains the difference, when the kernel's or the runtime's rules
 	// do. Without one, something changed the container or the runtime did not
 	// do what it was told.

@@ -180,20 +180,20 @@ func askedSELinux(sc securityContext) Fact[string] {
 }
 
 func askedCapabilities(byDefault, all Fact[caps.Set], sc securityContext) Fact[CapabilityRequest] {
-	q := CapabilityRequest{Add: []string{}, Drop: []string{}}
+	q := CapabilityRequest{Add: []string{}, Drop: []string{}, Privileged: sc.Privileged}
 	if c := sc.Capabilities; c != nil {
 		q.Add = append(q.Add, c.Add...)
 		q.Drop = append(q.Drop, c.Drop...)
 	}
-	q.Result = resultOf(byDefault, all, q, sc.Privileged)
+	q.Result = resultOf(byDefault, all, q)
 	return requested(q)
 }
 
 // resultOf returns the set containerd makes of a request: the default, or all
 // with "add ALL", or none with "drop ALL"; then what is added, then what is
 // dropped. Privileged gives what containerd has itself.
-func resultOf(byDefault, all Fact[caps.Set], q CapabilityRequest, privileged bool) Fact[caps.Set] {
-	if privileged {
+func resultOf(byDefault, all Fact[caps.Set], q CapabilityRequest) Fact[caps.Set] {
+	if q.Privileged {
 		return all
 	}
 	set, ok := byDefault.Value()

@@ -130,13 +130,13 @@ func TestRequestedCapabilities(t *testing.T) {
 		{"add and drop the same", []string{"SYS_TIME"}, []string{"SYS_TIME"}, false, caps.DefaultContainerd},
 		{"privileged", nil, []string{"ALL"}, true, caps.UpTo(40)},
 	} {
-		got, ok := resultOf(byDefault, all, CapabilityRequest{Add: tc.add, Drop: tc.drop}, tc.privileged).Value()
+		got, ok := resultOf(byDefault, all, CapabilityRequest{Add: tc.add, Drop: tc.drop, Privileged: tc.privileged}).Value()
 		if !ok || got != tc.want {
 			t.Errorf("%s: %s, %v; want %s", tc.name, got.Mask(), ok, tc.want.Mask())
 		}
 	}
 	for _, q := range []CapabilityRequest{{Add: []string{"NO_SUCH"}}, {Drop: []string{"NO_SUCH"}}} {
-		if f := resultOf(byDefault, all, q, false); f.Known() != Unknown || !strings.Contains(f.Cause().Error(), "NO_SUCH") {
+		if f := resultOf(byDefault, all, q); f.Known() != Unknown || !strings.Contains(f.Cause().Error(), "NO_SUCH") {
 			t.Errorf("%+v: %v, %v", q, f.Known(), f.Cause())
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,9 @@ import (
 
 // execute runs the command line. The answer is in p.answer then, whatever the error.
 func (v *invocation) execute(args []string) error {
+	if slices.Equal(args, []string{"--version"}) { // as people type it of any program
+		args = []string{"version"}
+	}
 	commands := v.commands()
 	line, err := parse(commands, args)
 	switch {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -104,7 +103,7 @@ func holdings(r caps.Reach) []held {
 	for c := range r.All().All() {
 		list = append(list, held{Capability: c, Name: c.String(), When: when(r, c), Info: c.Info(), Danger: r.Danger(c)})
 	}
-	slices.SortStableFunc(list, func(a, b held) int { return cmp.Compare(severity(b.Danger), severity(a.Danger)) })
+	slices.SortStableFunc(list, func(a, b held) int { return b.Danger.Compare(a.Danger) })
 	return list
 }
 
@@ -119,19 +118,11 @@ func when(r caps.Reach, c caps.Cap) string {
 	return "exec"
 }
 
-// severity orders dangers: what nothing is known of stands before what is known to be less than critical.
-func severity(d caps.Danger) int {
-	if d == caps.DangerUnknown {
-		return 2*int(caps.DangerCritical) - 1
-	}
-	return 2 * int(d)
-}
-
 // worst returns the greatest danger among the holdings that fit, none when there are none.
 func worst(list []held, fits func(held) bool) caps.Danger {
 	result := caps.DangerNone
 	for _, h := range list {
-		if fits(h) && severity(h.Danger) > severity(result) {
+		if fits(h) && h.Danger.Compare(result) > 0 {
 			result = h.Danger
 		}
 	}
@@ -307,7 +298,7 @@ func (c containerCaps) page(w io.Writer, o output) {
 		{plain("pid"), factCell(c.PID, o.wide())},
 		{plain("requested"), showFact(c.Capabilities.Requested, o.wide(), requestedCapabilities)},
 		{plain("no_new_privs"), showFact(c.NoNewPrivs.InForce, o.wide(), onOff)},
-		{plain("user namespace"), showFact(c.UserNamespace.InForce, o.wide(), userNamespace)},
+		{plain("user namespace"), showFact(c.UserNamespace.InForce, o.wide(), whichUserNamespace)},
 	}}.write(w, o.color)
 	writeSets(w, c.Capabilities.InForce, o)
 	writeDifferenceFromDefault(w, c.Difference, c.Capabilities.Default, o)
@@ -446,7 +437,7 @@ func writeReach(w io.Writer, reach inspect.Fact[caps.Reach], o output) {
 func writeHeld(w io.Writer, list []held, o output) {
 	var low caps.Set
 	for _, h := range list {
-		if severity(h.Danger) <= severity(caps.DangerLow) {
+		if h.Danger.Compare(caps.DangerLow) <= 0 {
 			low = low.Union(caps.Of(h.Capability))
 			continue
 		}

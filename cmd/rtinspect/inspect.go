@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/rtinspect/rtinspect/caps"
 	"github.com/rtinspect/rtinspect/inspect"
 )
 
@@ -168,6 +169,14 @@ func writeDifference(w io.Writer, d inspect.Difference, o output) {
 	}
 	text := fmt.Sprintf("%s: %s %s, %s %s", d.Setting, d.From, d.Want, d.To, d.Have)
 	say(w, "  ", mark.paint(o.color), " ", wrap(escapeLine(text), o.terminal.width-4, "      "), "\n")
+	for _, part := range []struct {
+		title string
+		set   caps.Set
+	}{{"more ", d.More}, {"less ", d.Less}} {
+		if !part.set.IsEmpty() {
+			writeNames(w, "      "+part.title, part.set, o)
+		}
+	}
 	if d.Reason != "" {
 		say(w, "      ", wrap("because "+escapeLine(d.Reason), o.terminal.width-6, "      "), "\n")
 	}

@@ -110,6 +110,9 @@ func requestedResult(request inspect.Fact[inspect.CapabilityRequest]) cell {
 }
 
 func requestedCapabilities(q inspect.CapabilityRequest) string {
+	if q.Privileged {
+		return "privileged"
+	}
 	var words []string
 	if len(q.Drop) > 0 {
 		words = append(words, "drop "+strings.Join(q.Drop, ","))
@@ -224,6 +227,14 @@ func userNamespace(n inspect.UserNamespace) string {
 		text += fmt.Sprintf(" %d→%d+%d", m.Inside, m.Outside, m.Size)
 	}
 	return text
+}
+
+// whichUserNamespace tells where capabilities hold.
+func whichUserNamespace(n inspect.UserNamespace) string {
+	if n.Initial {
+		return "initial"
+	}
+	return "its own: " + strings.TrimPrefix(userNamespace(n), "yes ")
 }
 
 // writeOrigins writes where each known setting was read, and why others are absent.

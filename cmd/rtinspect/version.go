@@ -22,7 +22,7 @@ func (v *invocation) versionCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "version",
 		Usage:       "print the version of rtinspect",
-		Description: "Prints the version of rtinspect, the commit it was built from when that is known, and the version of Go. It asks no runtime.",
+		Description: "Prints the version of rtinspect, the commit it was built from when that is known, and the version of Go. It asks no runtime. rtinspect --version does the same.",
 		UsageText:   "rtinspect version\nrtinspect version -o json\nrtinspect version -o go-template='{{.version}}'",
 		Flags:       []cli.Flag{formatFlag()},
 		Action: func(c *cli.Context) error {

@@ -283,7 +283,7 @@ func TestListCancelled(t *testing.T) {
 		return fakeruntime.Hang(server)
 	}, &fakeruntime.CRI{})
 	if all, _, err := c.List(ctx); len(all) != 0 || !errors.Is(err, context.Canceled) {
-		t.Errorf("%d containers, %v; want that it was cancelled", len(all), err)
+		t.Errorf("%d containers, %v; want that it was canceled", len(all), err)
 	}
 }
 

@@ -86,32 +86,56 @@ func Dial(ctx context.Context, o Options) (*Conn, error) {
 	if o.Timeout == 0 {
 		o.Timeout = defaultTimeout
 	}
-	var causes []error
+	failed := &DialError{}
 	for _, e := range list {
 		c, err := dial(ctx, e, o.Timeout)
 		if err == nil {
 			return c, nil
 		}
-		causes = append(causes, fmt.Errorf("%s (%s): %w", e, e.from, err))
+		failed.Attempts = append(failed.Attempts, Attempt{Address: e.String(), From: e.from, Err: err})
 	}
-	return nil, &DialError{Causes: causes}
+	return nil, failed
+}
+
+// Attempt is a socket that was tried.
+type Attempt struct {
+	// Address is unix:///path, From who named it.
+	Address string
+	From    string
+	Err     error
 }
 
 // DialError lists the sockets that were tried, each with its cause. It wraps
 // ErrNoRuntime and the causes.
-type DialError struct{ Causes []error }
+type DialError struct{ Attempts []Attempt }
 
-// Error is one line.
+// Error is one line. Sockets that failed alike stand together.
 func (e *DialError) Error() string {
+	type cause struct{ from, text string }
+	var order []cause
+	addresses := map[cause][]string{}
+	for _, a := range e.Attempts {
+		c := cause{a.From, a.Err.Error()}
+		if addresses[c] == nil {
+			order = append(order, c)
+		}
+		addresses[c] = append(addresses[c], a.Address)
+	}
 	var texts []string
-	for _, cause := range e.Causes {
-		texts = append(texts, cause.Error())
+	for _, c := range order {
+		texts = append(texts, fmt.Sprintf("%s (%s): %s", strings.Join(addresses[c], ", "), c.from, c.text))
 	}
 	return ErrNoRuntime.Error() + ": " + strings.Join(texts, "; ")
 }
 
 // Unwrap returns ErrNoRuntime and the causes.
-func (e *DialError) Unwrap() []error { return append([]error{ErrNoRuntime}, e.Causes...) }
+func (e *DialError) Unwrap() []error {
+	errs := []error{ErrNoRuntime}
+	for _, a := range e.Attempts {
+		errs = append(errs, a.Err)
+	}
+	return errs
+}
 
 func dial(ctx context.Context, e endpoint, timeout time.Duration) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, min(timeout, identifyTimeout))
@@ -248,7 +272,7 @@ func notARuntime(err error) error {
 	case codes.DeadlineExceeded:
 		return cause{"accepts the connection but does not answer", errgrpc.ToNative(err)}
 	case codes.Canceled:
-		return cause{"cancelled before it answered", errgrpc.ToNative(err)}
+		return cause{"canceled before it answered", errgrpc.ToNative(err)}
 	case codes.Unavailable:
 		return cause{"not a container runtime: does not speak gRPC", err}
 	}

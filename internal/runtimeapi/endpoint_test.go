@@ -248,13 +248,13 @@ func TestWellKnown(t *testing.T) {
 	}
 	var want []string
 	for _, path := range wellKnown {
-		want = append(want, "unix://"+filepath.Join(n.root, path)+" (well-known): no such socket")
+		want = append(want, "unix://"+filepath.Join(n.root, path))
 	}
-	if got := "no container runtime: " + strings.Join(want, "; "); err.Error() != got {
+	if got := "no container runtime: " + strings.Join(want, ", ") + " (well-known): no such socket"; err.Error() != got {
 		t.Errorf("error\n got %q\nwant %q", err, got)
 	}
 	var dialErr *DialError
-	if !errors.As(err, &dialErr) || len(dialErr.Causes) != len(wellKnown) || !errors.Is(err, fs.ErrNotExist) {
+	if !errors.As(err, &dialErr) || len(dialErr.Attempts) != len(wellKnown) || !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("error %#v: want a cause for each socket", err)
 	}
 

@@ -62,7 +62,7 @@ func sameJSON(t *testing.T, a, b []byte) bool {
 	if err := json.Compact(&y, b); err != nil {
 		t.Fatal(err)
 	}
-	// Marshalling escapes <, >, & and line separators.
+	// Marshaling escapes <, >, & and line separators.
 	var escaped bytes.Buffer
 	json.HTMLEscape(&escaped, x.Bytes())
 	return bytes.Equal(escaped.Bytes(), y.Bytes())

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// program builds rtinspect as the Makefile does.
+func program(b *testing.B) string {
+	b.Helper()
+	file := filepath.Join(b.TempDir(), "rtinspect")
+	cmd := exec.Command("go", "build", "-trimpath", "-tags", "urfave_cli_no_docs,grpcnotrace", "-ldflags", "-s -w", "-o", file, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		b.Fatalf("%v\n%s", err, out)
+	}
+	return file
+}
+
+// beside runs programs in turn, so that what else the machine does meets all of
+// them alike, and reports for each the least and the median time from start to
+// end and the largest resident memory.
+func beside(b *testing.B, commands map[string][]string) {
+	b.Helper()
+	var names []string
+	for name, args := range commands {
+		if _, err := exec.LookPath(args[0]); err != nil {
+			b.Logf("%s is left out: %v", name, err)
+			continue
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	times := map[string][]time.Duration{}
+	for b.Loop() {
+		for _, name := range names {
+			times[name] = append(times[name], execute(b, commands[name]))
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+	for _, name := range names {
+		slices.Sort(times[name])
+		b.Logf("%-28s least %7.2f ms  median %7.2f ms  memory %5.1f MiB  (%d runs)", name,
+			ms(times[name][0]), ms(times[name][len(times[name])/2]), memory(b, commands[name]), len(times[name]))
+	}
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// execute returns the time a program took.
+func execute(b *testing.B, args []string) time.Duration {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	begin := time.Now()
+	if err := cmd.Run(); err != nil {
+		b.Fatalf("%q: %v", args, err)
+	}
+	return time.Since(begin)
+}
+
+// memory returns the largest resident memory of a program in MiB. A program that
+// we start ourselves counts with ours, from before it was executed; busybox is
+// small.
+func memory(b *testing.B, args []string) float64 {
+	b.Helper()
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(b.Context(), "busybox", append([]string{"time", "-f", "%M"}, args...)...)
+	cmd.Stderr = &stderr
+	if err := cmd.Run(); err != nil {
+		b.Fatalf("busybox time %q: %v", args, err)
+	}
+	lines := strings.Fields(stderr.String())
+	kib, err := strconv.Atoi(lines[len(lines)-1])
+	if err != nil {
+		b.Fatal(err)
+	}
+	return float64(kib) / 1024
+}
+
+// BenchmarkLabStart is the start-up beside the programs that people type instead.
+func BenchmarkLabStart(b *testing.B) {
+	if os.Getenv("RTINSPECT_LAB") == "" {
+		b.Skip("needs the lab: make bench")
+	}
+	rtinspect := program(b)
+	beside(b, map[string][]string{
+		"rtinspect version":     {rtinspect, "version"},
+		"rtinspect caps --mask": {rtinspect, "caps", "--mask", "a80425fb"},
+		"capsh --decode":        {"capsh", "--decode=a80425fb"},
+		"ctr --version":         {"ctr", "--version"},
+		"crictl --version":      {"crictl", "--version"},
+	})
+}
+
+// BenchmarkLabNode asks for every container of the node.
+func BenchmarkLabNode(b *testing.B) {
+	if os.Getenv("RTINSPECT_LAB") == "" {
+		b.Skip("needs the lab: make bench")
+	}
+	rtinspect := program(b)
+	beside(b, map[string][]string{
+		"rtinspect ps":   {rtinspect, "ps"},
+		"rtinspect caps": {rtinspect, "caps"},
+		"rtinspect -q":   {rtinspect, "ps", "-q"},
+		"crictl ps":      {"crictl", "ps"},
+	})
+}
