@@ -15,15 +15,20 @@ import (
 	"github.com/rtinspect/rtinspect/internal/procfs"
 )
 
-// enforce fills in the level in force of a report, from a process whose cgroup
-// is the container's. The error is that the process ended meanwhile: then
-// nothing of it counts.
-func enforce(r *Report, p *procfs.Process, all Fact[caps.Set]) error {
-	ns := userNamespace(p)
+var errSkipped = errors.New("not read: Options.SkipMounts is set")
+
+// read fills in the level in force of a report, from a process whose cgroup is
+// the container's. The error is that the process ended meanwhile: then nothing
+// of it counts.
+func (i *Inspector) read(r *Report, p *procfs.Process, all Fact[caps.Set]) error {
+	ns := i.surroundings.userNamespace(p)
 	r.UserNamespace.InForce = ns
 	readStatus(r, p, ns)
-	r.AppArmor.InForce, r.SELinux.InForce = labels(p)
-	r.ReadonlyRootfs.InForce = readonlyRoot(p)
+	r.AppArmor.InForce, r.SELinux.InForce = i.surroundings.labels(p)
+	r.ReadonlyRootfs.InForce = UnknownFact[bool](errSkipped)
+	if !i.options.SkipMounts {
+		r.ReadonlyRootfs.InForce = readonlyRoot(p)
+	}
 	r.Privileged.InForce = privilegedInForce(r, all)
 	return p.Alive()
 }

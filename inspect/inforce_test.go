@@ -233,3 +233,43 @@ func FuzzParseRequest(f *testing.F) {
 		}
 	})
 }
+
+// TestSkipMounts: what was not read is unknown, not false.
+func TestSkipMounts(t *testing.T) {
+	p, err := procfs.FS{}.Open(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	for _, skip := range []bool{false, true} {
+		var r Report
+		i := &Inspector{options: Options{SkipMounts: skip}}
+		if err := i.read(&r, p, Fact[caps.Set]{}); err != nil {
+			t.Fatal(err)
+		}
+		if unknown := r.ReadonlyRootfs.InForce.Known() == Unknown; unknown != skip {
+			t.Errorf("skip %v: %v, %v", skip, r.ReadonlyRootfs.InForce.Known(), r.ReadonlyRootfs.InForce.Cause())
+		}
+	}
+}
+
+// TestSurroundings: taking our own maps and the lack of a security module for
+// another process's gives the same as reading the process.
+func TestSurroundings(t *testing.T) {
+	p, err := procfs.FS{}.Open(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	known := readSurroundings(procfs.FS{})
+	for _, s := range []surroundings{known, {}, {userLink: "user:[1]"}} {
+		if got, want := fmt.Sprint(s.userNamespace(p)), fmt.Sprint(userNamespace(p)); got != want {
+			t.Errorf("user namespace %s, want %s", got, want)
+		}
+		apparmor, selinux := s.labels(p)
+		wantApparmor, wantSELinux := labels(p)
+		if fmt.Sprint(apparmor, selinux) != fmt.Sprint(wantApparmor, wantSELinux) {
+			t.Errorf("labels %v %v, want %v %v", apparmor, selinux, wantApparmor, wantSELinux)
+		}
+	}
+}

@@ -55,6 +55,10 @@ type Options struct {
 	// Timeout bounds each call to the runtime. Zero means 10 s. A socket that
 	// accepts the connection and stays silent is given up after 2 s.
 	Timeout time.Duration
+	// SkipMounts leaves unknown what is read from the mounts of a process: whether
+	// its root file system is read-only. The kernel takes longer to list them
+	// than for everything else of a process together.
+	SkipMounts bool
 	// ShowSecrets keeps the values of environment variables in reports.
 	ShowSecrets bool
 }
@@ -62,10 +66,11 @@ type Options struct {
 // Inspector reads the containers of one node. Its methods may be used by
 // several goroutines at once.
 type Inspector struct {
-	conn    *runtimeapi.Conn
-	fs      procfs.FS
-	options Options
-	node    Node
+	conn         *runtimeapi.Conn
+	fs           procfs.FS
+	options      Options
+	node         Node
+	surroundings surroundings
 	// distrust is why the runtime's pids must not be looked up in our proc file
 	// system; nil when they may.
 	distrust error
@@ -80,7 +85,7 @@ func Open(ctx context.Context, o Options) (*Inspector, error) {
 		return nil, err
 	}
 	i := &Inspector{conn: conn, options: o, fs: procfs.FS{Proc: procRoot(o.HostRoot)}}
-	i.node = readNode(i.fs)
+	i.node, i.surroundings = readNode(i.fs), readSurroundings(i.fs)
 	i.distrust = i.meetRuntime(ctx)
 	return i, nil
 }
@@ -396,7 +401,7 @@ func (i *Inspector) identify(f *listed) {
 		return
 	}
 	defer p.Close() //nolint:errcheck // opened for reading
-	ns := userNamespace(p)
+	ns := i.surroundings.userNamespace(p)
 	if err := p.Alive(); err != nil {
 		f.PID, f.Tier = UnknownFact[int](err), tierWithout(f, err)
 		return
@@ -534,7 +539,7 @@ func declarationUnknown(r *Report, err error) {
 func (i *Inspector) enforce(r *Report, f *listed, all Fact[caps.Set]) {
 	p, err := i.open(f)
 	if p != nil {
-		err = enforce(r, p, all)
+		err = i.read(r, p, all)
 		f.PID = KnownFact(p.PID(), "runtime and "+p.Path("cgroup"))
 		f.Tier = tier(f.Runtime, r.UserNamespace.InForce)
 		_ = p.Close()

@@ -147,6 +147,7 @@ type containerCaps struct {
 
 func (v *invocation) capsOfContainers(c *cli.Context, o output, node inspect.Options, byDefault inspect.Fact[caps.Set]) error {
 	refs := c.Args().Slice()
+	node.SkipMounts = true // no capability depends on them
 	return withRuntime(node, func(ctx context.Context, i *inspect.Inspector) error {
 		reports, err := i.Containers(ctx, refs...)
 		list := []containerCaps{}
