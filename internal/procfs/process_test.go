@@ -30,6 +30,7 @@ func TestOpen(t *testing.T) {
 		{name: "zero", pid: 0, text: "pid 0: want a number of 1 or more"},
 		{name: "negative", pid: -4, text: "pid -4: want"},
 		{name: "beyond pid_max", pid: 1 << 30, want: ErrNoProcess, text: "process 1073741824: no such process"},
+		{name: "beyond 32 bits", pid: 1<<32 + 1, want: ErrNoProcess, text: "process 4294967297: no such process"},
 		{name: "no such folder", fs: FS{Proc: filepath.Join(empty, "proc")}, pid: 1, want: fs.ErrNotExist, text: "proc: no such file"},
 		{name: "not proc", fs: FS{Proc: empty}, pid: 1, want: fs.ErrNotExist, text: "is not a proc file system"},
 	} {

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -84,6 +85,9 @@ func (f FS) missing(pid int) error {
 
 // exists asks the kernel for a pid without going through /proc.
 func exists(pid int) bool {
+	if pid > math.MaxInt32 {
+		return false // the kernel would take the low 32 bits for another process
+	}
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return false
