@@ -49,7 +49,8 @@ lint: ## lint the Go code and the scripts
 	@hack/lint.sh
 
 .PHONY: bench
-bench: build bin/lab ## run the benchmarks, then the comparison with crictl on a private containerd (root)
+bench: bin/lab ## run the benchmarks, then the comparison with crictl on a private containerd (root)
+	@hack/deps.sh bench
 	@go test -tags $(TAGS) -run '^$$' -skip '^BenchmarkLab' -bench '$(BENCH)' -benchmem ./...
 	@bin/lab run --runtime 2.4 --pods none --scale 10x10 --exec-tools crictl -- \
 		go test -tags $(TAGS) -run '^$$' -bench '^BenchmarkLab' ./...

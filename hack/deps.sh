@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Usage: hack/deps.sh test|lint
+# Usage: hack/deps.sh test|lint|bench
 #
 # Makes sure that the programs which the tests or the lint compare with or run are there. As root on a Debian-like machine it
 # installs those missing; otherwise it says what is missing and for what, and exits 1.
@@ -27,11 +27,14 @@ test)
 	need strace 'to show that rtinspect only reads' command -v strace
 	need util-linux 'unshare and lsns, to make namespaces and compare with' command -v unshare
 	;;
+bench)
+	need time 'GNU time, to measure memory' test -x /usr/bin/time
+	;;
 lint)
 	need shellcheck 'to check the shell scripts' command -v shellcheck
 	;;
 *)
-	echo "usage: $0 test|lint" >&2
+	echo "usage: $0 test|lint|bench" >&2
 	exit 2
 	;;
 esac

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// program builds rtinspect as the Makefile does.
-func program(b *testing.B) string {
+// buildProgram builds rtinspect as the Makefile does.
+func buildProgram(b testing.TB) string {
 	b.Helper()
 	file := filepath.Join(b.TempDir(), "rtinspect")
 	cmd := exec.Command("go", "build", "-trimpath", "-tags", "urfave_cli_no_docs,grpcnotrace", "-ldflags", "-s -w", "-o", file, ".")
@@ -68,16 +68,16 @@ func execute(b *testing.B, args []string) time.Duration {
 	return time.Since(begin)
 }
 
-// memory returns the largest resident memory of a program in MiB. A program that
-// we start ourselves counts with ours, from before it was executed; busybox is
-// small.
+// memory returns the largest resident memory of a program in MiB. Of a program
+// that we start ourselves the kernel counts what we had before it was executed;
+// GNU time has little.
 func memory(b *testing.B, args []string) float64 {
 	b.Helper()
 	var stderr bytes.Buffer
-	cmd := exec.CommandContext(b.Context(), "busybox", append([]string{"time", "-f", "%M"}, args...)...)
+	cmd := exec.CommandContext(b.Context(), "/usr/bin/time", append([]string{"-f", "%M"}, args...)...)
 	cmd.Stderr = &stderr
 	if err := cmd.Run(); err != nil {
-		b.Fatalf("busybox time %q: %v", args, err)
+		b.Fatalf("time %q: %v", args, err)
 	}
 	lines := strings.Fields(stderr.String())
 	kib, err := strconv.Atoi(lines[len(lines)-1])
@@ -92,7 +92,7 @@ func BenchmarkLabStart(b *testing.B) {
 	if os.Getenv("RTINSPECT_LAB") == "" {
 		b.Skip("needs the lab: make bench")
 	}
-	rtinspect := program(b)
+	rtinspect := buildProgram(b)
 	beside(b, map[string][]string{
 		"rtinspect version":     {rtinspect, "version"},
 		"rtinspect caps --mask": {rtinspect, "caps", "--mask", "a80425fb"},
@@ -107,7 +107,7 @@ func BenchmarkLabNode(b *testing.B) {
 	if os.Getenv("RTINSPECT_LAB") == "" {
 		b.Skip("needs the lab: make bench")
 	}
-	rtinspect := program(b)
+	rtinspect := buildProgram(b)
 	beside(b, map[string][]string{
 		"rtinspect ps":   {rtinspect, "ps"},
 		"rtinspect caps": {rtinspect, "caps"},
