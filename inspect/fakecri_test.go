@@ -230,11 +230,13 @@ func wantNothingInForce(t *testing.T, r Report, is error, text string) {
 }
 
 // asNobody calls f on a thread that has nobody's rights in the file system. The
-// thread ends with f. What f does in other goroutines has the usual rights.
+// thread ends with f. What f does in other goroutines has the usual rights. To
+// a user other than root the mode of a file applies anyway.
 func asNobody(t *testing.T, f func()) {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("needs root: the user id of a thread is changed with setfsuid")
+		f()
+		return
 	}
 	done := make(chan error)
 	go func() {

@@ -266,6 +266,7 @@ func TestForbiddenFiles(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			t.Cleanup(func() { _ = os.Chmod(h.proc(pid, file), 0o755) }) // so that it can be removed
 			var after Report
 			asNobody(t, func() { after = i.report(&found[0]) })
 			wantGaps(t, after, before, want, fs.ErrPermission, h.proc(pid, file))
@@ -405,11 +406,15 @@ func TestOtherPIDNamespace(t *testing.T) {
 		}, is: fs.ErrNotExist, text: []string{fmt.Sprintf("/%d/ns/pid", os.Getpid())}},
 		{name: "we are not shown", change: func(h host) { _ = os.Remove(h.path("proc/self")) }, is: fs.ErrNotExist, text: []string{"proc/self"}},
 		{name: "containerd, same", services: []fakeruntime.Service{&fakeruntime.Containerd{PID: os.Getpid(), PIDNamespace: ours}}},
-		{name: "containerd, another", services: []fakeruntime.Service{&fakeruntime.Containerd{PID: os.Getpid(), PIDNamespace: theirs}},
-			text: []string{"containerd counts its pids in pid:[4026532999]", "shows pid:[4026531836]"}},
+		{
+			name: "containerd, another", services: []fakeruntime.Service{&fakeruntime.Containerd{PID: os.Getpid(), PIDNamespace: theirs}},
+			text: []string{"containerd counts its pids in pid:[4026532999]", "shows pid:[4026531836]"},
+		},
 		{name: "containerd, does not say", services: []fakeruntime.Service{&fakeruntime.Containerd{PID: os.Getpid()}}},
-		{name: "containerd, no introspection", services: []fakeruntime.Service{&fakeruntime.Containerd{}},
-			is: errdefs.ErrNotImplemented, text: []string{"introspection"}},
+		{
+			name: "containerd, no introspection", services: []fakeruntime.Service{&fakeruntime.Containerd{}},
+			is: errdefs.ErrNotImplemented, text: []string{"introspection"},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

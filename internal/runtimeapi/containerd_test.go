@@ -41,7 +41,7 @@ func TestHungShim(t *testing.T) {
 	fake.Unlisted["late"] = true
 	good["late"] = 50
 	fake.Add("default", "no task", 0, "{}")
-	c := serve(t, 500*time.Millisecond, func(ctx context.Context, method string, request any) error {
+	c := serve(t, time.Second, func(ctx context.Context, method string, request any) error {
 		if r, ok := request.(*tasks.GetRequest); ok && method == "Get" && strings.HasPrefix(r.GetContainerID(), "hung") {
 			return fakeruntime.Hang(ctx)
 		}
@@ -54,7 +54,7 @@ func TestHungShim(t *testing.T) {
 	if k := all["no task"]; k.Task != (Task{}) {
 		t.Errorf("no task: %+v", k.Task)
 	}
-	want := "its shim does not answer containerd: " + c.Address + ": tasks.Get: no answer in time (500ms at most)"
+	want := "its shim does not answer containerd: " + c.Address + ": tasks.Get: no answer in time (1s at most)"
 	for id, k := range all {
 		switch {
 		case strings.HasPrefix(id, "hung"):
@@ -175,16 +175,20 @@ func TestNamespaceFails(t *testing.T) {
 			t.Errorf("%s: %+v", k.ID, k.Task)
 		}
 	}
-	want := []string{"a/a0", "a/a1", "a/a2", "b/b0", "b/b1", "b/b2",
-		"empty-handed/empty-handed0", "empty-handed/empty-handed1", "empty-handed/empty-handed2", "c/c0", "c/c1", "c/c2"}
+	want := []string{
+		"a/a0", "a/a1", "a/a2", "b/b0", "b/b1", "b/b2",
+		"empty-handed/empty-handed0", "empty-handed/empty-handed1", "empty-handed/empty-handed2", "c/c0", "c/c1", "c/c2",
+	}
 	if !slices.Equal(ids, want) {
 		t.Errorf("containers\n got %q\nwant %q", ids, want)
 	}
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, text := range []string{"containerd namespace denied: " + c.Address + ": containers.ListStream: ", "not for you",
-		"containerd namespace broken: " + c.Address + ": containers.ListStream: ", "the list broke off"} {
+	for _, text := range []string{
+		"containerd namespace denied: " + c.Address + ": containers.ListStream: ", "not for you",
+		"containerd namespace broken: " + c.Address + ": containers.ListStream: ", "the list broke off",
+	} {
 		if !strings.Contains(err.Error(), text) {
 			t.Errorf("error %q, want %q in it", err, text)
 		}
@@ -202,7 +206,7 @@ func TestNamespaceHangs(t *testing.T) {
 	fake := &fakeruntime.Containerd{}
 	fake.Add("hung", "h", 1, "{}")
 	fake.Add("good", "g", 7, "{}")
-	c := serve(t, 500*time.Millisecond, func(ctx context.Context, _ string, _ any) error {
+	c := serve(t, time.Second, func(ctx context.Context, _ string, _ any) error {
 		if ns, _ := namespaces.Namespace(ctx); ns == "hung" {
 			return fakeruntime.Hang(ctx)
 		}
@@ -212,7 +216,7 @@ func TestNamespaceHangs(t *testing.T) {
 	if len(all) != 1 || all["g"].Task != (Task{State: Running, PID: 7}) {
 		t.Errorf("%+v", all)
 	}
-	want := "containerd namespace hung: " + c.Address + ": containers.ListStream: no answer in time (500ms at most)"
+	want := "containerd namespace hung: " + c.Address + ": containers.ListStream: no answer in time (1s at most)"
 	if err == nil || err.Error() != want || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v, want %q", err, want)
 	}

@@ -231,7 +231,7 @@ func TestHungStatus(t *testing.T) {
 		good[id] = 100 + n
 		fake.Add(id, fakeruntime.CRIOInfo(good[id], "{}"))
 	}
-	c := serve(t, 500*time.Millisecond, func(ctx context.Context, method string, request any) error {
+	c := serve(t, time.Second, func(ctx context.Context, method string, request any) error {
 		if method == "ContainerStatus" && strings.HasPrefix(fakeruntime.Request(request), "hung") {
 			return fakeruntime.Hang(ctx)
 		}
@@ -245,7 +245,7 @@ func TestHungStatus(t *testing.T) {
 	if len(errs) != statusWorkers+3 {
 		t.Errorf("%d unknown, want %d", len(errs), statusWorkers+3)
 	}
-	want := c.Address + ": verbose status: no answer in time (500ms at most)"
+	want := c.Address + ": verbose status: no answer in time (1s at most)"
 	for id, err := range errs {
 		if err.Error() != want || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%s: error %q, want %q", id, err, want)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	version "github.com/containerd/containerd/api/services/version/v1"
+	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
@@ -268,12 +269,13 @@ func (c *Conn) identify(ctx context.Context) error {
 }
 
 func notARuntime(err error) error {
-	switch status.Code(err) {
-	case codes.DeadlineExceeded:
-		return cause{"accepts the connection but does not answer", errgrpc.ToNative(err)}
-	case codes.Canceled:
-		return cause{"canceled before it answered", errgrpc.ToNative(err)}
-	case codes.Unavailable:
+	err = errgrpc.ToNative(err)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return cause{"accepts the connection but does not answer", err}
+	case errors.Is(err, context.Canceled):
+		return cause{"canceled before it answered", err}
+	case errdefs.IsUnavailable(err):
 		return cause{"not a container runtime: does not speak gRPC", err}
 	}
 	return err

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -172,13 +173,15 @@ func TestDialFaults(t *testing.T) {
 		{"no services", func(t *testing.T, socket string) {
 			fakeruntime.ServeAt(t, socket, nil)
 		}, "not a container runtime: speaks gRPC, but neither containerd's API nor the CRI's version v1", nil},
-		{"old CRI", func(t *testing.T, socket string) { fakeruntime.ServeAt(t, socket, nil, oldCRI{}) },
-			"not a container runtime: speaks gRPC, but neither containerd's API nor the CRI's version v1", nil},
+		{
+			"old CRI", func(t *testing.T, socket string) { fakeruntime.ServeAt(t, socket, nil, oldCRI{}) },
+			"not a container runtime: speaks gRPC, but neither containerd's API nor the CRI's version v1", nil,
+		},
 		{"refuses to say", func(t *testing.T, socket string) {
 			fakeruntime.ServeAt(t, socket, func(context.Context, string, any) error {
 				return status.Error(codes.PermissionDenied, "not for you")
 			}, &fakeruntime.CRI{})
-		}, "rpc error: code = PermissionDenied desc = not for you", nil},
+		}, "not for you", errdefs.ErrPermissionDenied},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
