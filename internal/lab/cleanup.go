@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -94,9 +95,47 @@ func removeShimSockets(f folders) error {
 			failed = append(failed, err)
 		}
 	}
+	failed = append(failed, removeDeadSockets(f))
 	for _, dir := range []string{shimSockets16, filepath.Dir(shimSockets16)} {
 		if info, err := os.Stat(dir); err == nil && info.Mode().Perm() == 0o600 {
 			_ = unix.Rmdir(dir) // in use by another lab if it fails
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// removeDeadSockets removes what is left of shims whose folders containerd took
+// away itself, as when a request is canceled while the shim starts: sockets made
+// since the lab's containerd was started on which nobody listens any more.
+func removeDeadSockets(f folders) error {
+	started, err := os.Stat(f.pid())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(shimSockets16)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	failed := []error{err}
+	for _, e := range entries {
+		path := filepath.Join(shimSockets16, e.Name())
+		info, err := e.Info()
+		if err != nil || info.Mode().Type() != fs.ModeSocket || info.ModTime().Before(started.ModTime()) {
+			continue
+		}
+		conn, err := net.Dial("unix", path)
+		if err == nil {
+			_ = conn.Close()
+			continue
+		}
+		if !errors.Is(err, unix.ECONNREFUSED) {
+			continue
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			failed = append(failed, err)
 		}
 	}
 	return errors.Join(failed...)
