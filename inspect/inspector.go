@@ -221,17 +221,7 @@ func (i *Inspector) list(ctx context.Context, specs bool) ([]listed, error) {
 	for n := range found {
 		found[n].State = stateOf(records[n].Task)
 	}
-	pods := map[string]*Pod{}
-	for n := range found {
-		if found[n].Kind == KindSandbox {
-			pods[found[n].ID] = found[n].Pod
-		}
-	}
-	for n := range found {
-		if p := found[n].Pod; p != nil && p.UID == "" && pods[p.SandboxID] != nil {
-			found[n].Pod = pods[p.SandboxID]
-		}
-	}
+	takePods(found)
 	slices.SortFunc(found, func(a, b listed) int { return compare(a.Container, b.Container) })
 	return found, err
 }
@@ -270,30 +260,49 @@ func decode(record *runtimeapi.Container) listed {
 		Annotations: f.annotations(),
 	}
 	if record.CRI {
-		f.nameFromLabels()
+		f.nameFromCRI()
 	}
 	return f
 }
 
-// nameFromLabels takes the names that the kubelet gives as labels.
-func (f *listed) nameFromLabels() {
+// nameFromCRI takes the names that the kubelet gives as labels, or those of the
+// request: other clients, such as crictl, give no labels. The pod of a container
+// that has neither is its sandbox's, see takePods.
+func (f *listed) nameFromCRI() {
+	var q request
+	if f.request != nil {
+		q = *f.request
+	}
 	labels := f.record.Labels
 	f.Pod = &Pod{
 		Name:      labels[runtimeapi.PodNameLabel],
 		Namespace: labels[runtimeapi.PodNamespaceLabel],
 		UID:       labels[runtimeapi.PodUIDLabel],
-		SandboxID: f.record.SandboxID,
+		SandboxID: cmp.Or(f.record.SandboxID, q.SandboxID),
 	}
-	name := labels[runtimeapi.ContainerNameLabel]
-	if f.record.Sandbox {
-		f.Kind = KindSandbox
-		name = f.Pod.Name
+	if !f.record.Sandbox {
+		f.Name = cmp.Or(labels[runtimeapi.ContainerNameLabel], q.name().Name, f.ID)
+		return
 	}
-	if f.request != nil && f.Pod.SandboxID == "" {
-		f.Pod.SandboxID = f.request.SandboxID
+	f.Kind = KindSandbox
+	f.Pod.Name = cmp.Or(f.Pod.Name, q.name().Name)
+	f.Pod.Namespace = cmp.Or(f.Pod.Namespace, q.name().Namespace)
+	f.Pod.UID = cmp.Or(f.Pod.UID, q.name().UID)
+	f.Name = cmp.Or(f.Pod.Name, f.ID)
+}
+
+// takePods gives containers without a pod's name that of their sandbox.
+func takePods(found []listed) {
+	pods := map[string]*Pod{}
+	for n := range found {
+		if found[n].Kind == KindSandbox {
+			pods[found[n].ID] = found[n].Pod
+		}
 	}
-	if name != "" {
-		f.Name = name
+	for n := range found {
+		if p := found[n].Pod; p != nil && p.Name == "" && pods[p.SandboxID] != nil {
+			found[n].Pod = pods[p.SandboxID]
+		}
 	}
 }
 

@@ -18,6 +18,7 @@ const requestSource = "CRI request"
 type request struct {
 	SandboxID string
 	Config    *struct {
+		Metadata    requestName       `json:"metadata"`
 		Annotations map[string]string `json:"annotations"`
 		Linux       *struct {
 			SecurityContext *securityContext `json:"security_context"`
@@ -97,6 +98,21 @@ func parseRequest(data []byte) (*request, error) {
 		return nil, fmt.Errorf("%s: containerd's record (version %q) has no configuration", requestSource, versioned.Version)
 	}
 	return versioned.Metadata, nil
+}
+
+// requestName is the name a client gave in a request.
+type requestName struct {
+	Name      string `json:"name"`
+	Namespace string `json:"namespace"` // of a sandbox only, as UID
+	UID       string `json:"uid"`
+}
+
+// name is empty where there is no request.
+func (q *request) name() requestName {
+	if q.Config == nil {
+		return requestName{}
+	}
+	return q.Config.Metadata
 }
 
 // security returns what was asked for; an empty one when nothing was.

@@ -48,9 +48,10 @@ func (e *AmbiguousError) Error() string {
 // Unwrap returns [ErrAmbiguous].
 func (e *AmbiguousError) Unwrap() error { return ErrAmbiguous }
 
-// FullName returns namespace/pod/name, or the name of a container without a pod.
+// FullName returns namespace/pod/name, or the name of a container without a pod
+// or with one whose name is not known.
 func (c Container) FullName() string {
-	if c.Pod == nil {
+	if c.Pod == nil || c.Pod.Name == "" {
 		return c.Name
 	}
 	if c.Kind == KindSandbox {
