@@ -1,9 +1,10 @@
 package inspect
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
+
+	"github.com/go-json-experiment/json"
 
 	"github.com/rtinspect/rtinspect/caps"
 )

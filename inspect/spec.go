@@ -1,13 +1,13 @@
 package inspect
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
 	"slices"
 	"strings"
 
+	"github.com/go-json-experiment/json"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/rtinspect/rtinspect/caps"

@@ -48,7 +48,7 @@ func TestCgroupFits(t *testing.T) {
 
 func TestParseSpec(t *testing.T) {
 	for _, tc := range []struct{ name, spec, want string }{
-		{"garbage", "{", "unexpected end"},
+		{"garbage", "{", "unexpected EOF"},
 		{"no process", `{"linux":{}}`, "no process"},
 		{"null", "null", "no process"},
 		{"wrong type", `{"process":{"args":1}}`, "args"},
