@@ -16,9 +16,9 @@ import (
 	"github.com/rtinspect/rtinspect/internal/fakeruntime"
 )
 
-// host is the file system of a node with the processes of testdata/runtime.txtar,
+// recordedHost is the file system of a node with the processes of testdata/runtime.txtar,
 // in the numbers that a test gives them.
-type host struct {
+type recordedHost struct {
 	t     *testing.T
 	root  string
 	files map[string]string // of the archive
@@ -26,13 +26,13 @@ type host struct {
 
 // newHost has the runtime's process in place of ours: it listens on the socket
 // of a fake runtime, and it is also the one that reads.
-func newHost(t *testing.T) host {
+func newHost(t *testing.T) recordedHost {
 	t.Helper()
 	archive, err := txtar.ParseFile("testdata/runtime.txtar")
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := host{t, t.TempDir(), map[string]string{}}
+	h := recordedHost{t, t.TempDir(), map[string]string{}}
 	for _, f := range archive.Files {
 		h.files[f.Name] = string(f.Data)
 		if strings.HasPrefix(f.Name, "sys/") {
@@ -45,7 +45,7 @@ func newHost(t *testing.T) host {
 }
 
 // copy makes the recorded process name the process pid.
-func (h host) copy(name string, pid int) {
+func (h recordedHost) copy(name string, pid int) {
 	h.t.Helper()
 	var found bool
 	for file, text := range h.files {
@@ -66,21 +66,21 @@ func (h host) copy(name string, pid int) {
 	}
 }
 
-func (h host) path(name string) string { return filepath.Join(h.root, name) }
+func (h recordedHost) path(name string) string { return filepath.Join(h.root, name) }
 
 // proc is the path of a file of a process.
-func (h host) proc(pid int, name string) string {
+func (h recordedHost) proc(pid int, name string) string {
 	return h.path(filepath.Join("proc", strconv.Itoa(pid), name))
 }
 
-func (h host) folder(path string) {
+func (h recordedHost) folder(path string) {
 	h.t.Helper()
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		h.t.Fatal(err)
 	}
 }
 
-func (h host) write(name, text string) {
+func (h recordedHost) write(name, text string) {
 	h.t.Helper()
 	h.folder(filepath.Dir(h.path(name)))
 	if err := os.WriteFile(h.path(name), []byte(text), 0o644); err != nil {
@@ -89,7 +89,7 @@ func (h host) write(name, text string) {
 }
 
 // link makes a link, over one that is there.
-func (h host) link(target, name string) {
+func (h recordedHost) link(target, name string) {
 	h.t.Helper()
 	h.folder(filepath.Dir(h.path(name)))
 	_ = os.Remove(h.path(name)) // it need not be there
@@ -99,7 +99,7 @@ func (h host) link(target, name string) {
 }
 
 // edit changes a file of a process.
-func (h host) edit(pid int, name string, change func(string) string) {
+func (h recordedHost) edit(pid int, name string, change func(string) string) {
 	h.t.Helper()
 	file := h.proc(pid, name)
 	text, err := os.ReadFile(file)
@@ -116,16 +116,16 @@ func (h host) edit(pid int, name string, change func(string) string) {
 }
 
 // add adds the recorded container name to a fake runtime, as process pid.
-func (h host) add(fake *fakeruntime.CRI, name string, pid int) {
+func (h recordedHost) add(fake *fakeruntime.CRI, name string, pid int) {
 	h.copy(name, pid)
 	fake.Add(h.id(name), fakeruntime.CRIOInfo(pid, h.files[name+"/spec.json"]))
 }
 
 // id is the recorded id of a container.
-func (h host) id(name string) string { return strings.TrimSpace(h.files[name+"/id"]) }
+func (h recordedHost) id(name string) string { return strings.TrimSpace(h.files[name+"/id"]) }
 
 // open connects to a fake runtime, on this host.
-func (h host) open(fault fakeruntime.Fault, services ...fakeruntime.Service) *Inspector {
+func (h recordedHost) open(fault fakeruntime.Fault, services ...fakeruntime.Service) *Inspector {
 	h.t.Helper()
 	return openFake(h.t, Options{HostRoot: h.root}, fault, services...)
 }
@@ -229,10 +229,10 @@ func wantNothingInForce(t *testing.T, r Report, is error, text string) {
 	}
 }
 
-// asNobody calls f on a thread that has nobody's rights in the file system. The
+// withFilesOfNobody calls f on a thread that has nobody's rights in the file system. The
 // thread ends with f. What f does in other goroutines has the usual rights. To
 // a user other than root the mode of a file applies anyway.
-func asNobody(t *testing.T, f func()) {
+func withFilesOfNobody(t *testing.T, f func()) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		f()

@@ -268,15 +268,15 @@ func TestForbiddenFiles(t *testing.T) {
 			}
 			t.Cleanup(func() { _ = os.Chmod(h.proc(pid, file), 0o755) }) // so that it can be removed
 			var after Report
-			asNobody(t, func() { after = i.report(&found[0]) })
+			withFilesOfNobody(t, func() { after = i.report(&found[0]) })
 			wantGaps(t, after, before, want, fs.ErrPermission, h.proc(pid, file))
 		})
 	}
 }
 
-// TestZombie: a process that ended after it was opened. Its status and cgroup
+// TestReportOfZombie: a process that ended after it was opened. Its status and cgroup
 // are still there, and none of them counts.
-func TestZombie(t *testing.T) {
+func TestReportOfZombie(t *testing.T) {
 	h := newHost(t)
 	pid, _ := pids()
 	fake := &fakeruntime.CRI{}
@@ -383,28 +383,28 @@ func TestOtherPIDNamespace(t *testing.T) {
 	reader := os.Getpid() + 9
 	for _, tc := range []struct {
 		name     string
-		change   func(h host) // of the recorded host
+		change   func(h recordedHost) // of the recorded host
 		services []fakeruntime.Service
 		is       error
 		text     []string // none: it is believed
 	}{
 		{name: "CRI, same namespace"},
-		{name: "CRI, another", change: func(h host) {
+		{name: "CRI, another", change: func(h recordedHost) {
 			h.copy("runtime", reader)
 			h.link(strconv.Itoa(reader), "proc/self")
 			h.link(fmt.Sprintf("pid:[%d]", theirs), filepath.Join("proc", strconv.Itoa(os.Getpid()), "ns/pid"))
 		}, text: []string{"cri-o counts its pids in pid:[4026532999]", "shows pid:[4026531836]", "run in the runtime's pid namespace"}},
-		{name: "CRI, its process is not shown", change: func(h host) {
+		{name: "CRI, its process is not shown", change: func(h recordedHost) {
 			h.copy("runtime", reader)
 			h.link(strconv.Itoa(reader), "proc/self")
 			_ = os.RemoveAll(h.proc(os.Getpid(), ""))
 		}, is: ErrNoProcess, text: []string{fmt.Sprint(os.Getpid())}},
-		{name: "CRI, its link is missing", change: func(h host) {
+		{name: "CRI, its link is missing", change: func(h recordedHost) {
 			h.copy("runtime", reader)
 			h.link(strconv.Itoa(reader), "proc/self")
 			_ = os.Remove(h.proc(os.Getpid(), "ns/pid"))
 		}, is: fs.ErrNotExist, text: []string{fmt.Sprintf("/%d/ns/pid", os.Getpid())}},
-		{name: "we are not shown", change: func(h host) { _ = os.Remove(h.path("proc/self")) }, is: fs.ErrNotExist, text: []string{"proc/self"}},
+		{name: "we are not shown", change: func(h recordedHost) { _ = os.Remove(h.path("proc/self")) }, is: fs.ErrNotExist, text: []string{"proc/self"}},
 		{name: "containerd, same", services: []fakeruntime.Service{&fakeruntime.Containerd{PID: os.Getpid(), PIDNamespace: ours}}},
 		{
 			name: "containerd, another", services: []fakeruntime.Service{&fakeruntime.Containerd{PID: os.Getpid(), PIDNamespace: theirs}},
