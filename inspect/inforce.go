@@ -21,10 +21,10 @@ var errSkipped = errors.New("not read: Options.SkipMounts is set")
 // the container's. The error is that the process ended meanwhile: then nothing
 // of it counts.
 func (i *Inspector) read(r *Report, p *procfs.Process, all Fact[caps.Set]) error {
-	ns := i.surroundings.userNamespace(p)
+	ns := i.ourselves.userNamespace(p)
 	r.UserNamespace.InForce = ns
 	readStatus(r, p, ns)
-	r.AppArmor.InForce, r.SELinux.InForce = i.surroundings.labels(p)
+	r.AppArmor.InForce, r.SELinux.InForce = i.ourselves.labels(p)
 	r.ReadonlyRootfs.InForce = UnknownFact[bool](errSkipped)
 	if !i.options.SkipMounts {
 		r.ReadonlyRootfs.InForce = readonlyRoot(p)

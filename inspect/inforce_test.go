@@ -253,16 +253,16 @@ func TestSkipMounts(t *testing.T) {
 	}
 }
 
-// TestSurroundings: taking our own maps and the lack of a security module for
+// TestOurselves: taking our own maps and the lack of a security module for
 // another process's gives the same as reading the process.
-func TestSurroundings(t *testing.T) {
+func TestOurselves(t *testing.T) {
 	p, err := procfs.FS{}.Open(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	known := readSurroundings(procfs.FS{})
-	for _, s := range []surroundings{known, {}, {userLink: "user:[1]"}} {
+	known := readOurselves(procfs.FS{})
+	for _, s := range []ourselves{known, {}, {userLink: "user:[1]"}} {
 		if got, want := fmt.Sprint(s.userNamespace(p)), fmt.Sprint(userNamespace(p)); got != want {
 			t.Errorf("user namespace %s, want %s", got, want)
 		}

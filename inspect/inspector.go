@@ -66,11 +66,11 @@ type Options struct {
 // Inspector reads the containers of one node. Its methods may be used by
 // several goroutines at once.
 type Inspector struct {
-	conn         *runtimeapi.Conn
-	fs           procfs.FS
-	options      Options
-	node         Node
-	surroundings surroundings
+	conn      *runtimeapi.Conn
+	fs        procfs.FS
+	options   Options
+	node      Node
+	ourselves ourselves
 	// distrust is why the runtime's pids must not be looked up in our proc file
 	// system; nil when they may.
 	distrust error
@@ -85,7 +85,7 @@ func Open(ctx context.Context, o Options) (*Inspector, error) {
 		return nil, err
 	}
 	i := &Inspector{conn: conn, options: o, fs: procfs.FS{Proc: procRoot(o.HostRoot)}}
-	i.node, i.surroundings = readNode(i.fs), readSurroundings(i.fs)
+	i.node, i.ourselves = readNode(i.fs), readOurselves(i.fs)
 	i.distrust = i.meetRuntime(ctx)
 	return i, nil
 }
@@ -410,7 +410,7 @@ func (i *Inspector) identify(f *listed) {
 		return
 	}
 	defer p.Close() //nolint:errcheck // opened for reading
-	ns := i.surroundings.userNamespace(p)
+	ns := i.ourselves.userNamespace(p)
 	if err := p.Alive(); err != nil {
 		f.PID, f.Tier = UnknownFact[int](err), tierWithout(f, err)
 		return

@@ -2,9 +2,9 @@ package inspect
 
 import "github.com/rtinspect/rtinspect/internal/procfs"
 
-// surroundings is what our own process tells of all others, so that less need
+// ourselves is what our own process tells of all others, so that less need
 // be read of each. The zero value tells nothing.
-type surroundings struct {
+type ourselves struct {
 	// userLink is our user namespace and userNS its maps: a process in the same
 	// one has the same maps.
 	userLink string
@@ -13,13 +13,13 @@ type surroundings struct {
 	noLSM bool
 }
 
-func readSurroundings(fs procfs.FS) surroundings {
+func readOurselves(fs procfs.FS) ourselves {
 	p, err := fs.OpenSelf()
 	if err != nil {
-		return surroundings{}
+		return ourselves{}
 	}
 	defer p.Close() //nolint:errcheck // opened for reading
-	var s surroundings
+	var s ourselves
 	link, err := p.Readlink("ns/user")
 	if ns, ok := userNamespace(p).Value(); ok && err == nil {
 		s.userLink, s.userNS = link, ns
@@ -30,7 +30,7 @@ func readSurroundings(fs procfs.FS) surroundings {
 }
 
 // userNamespace is that of a process.
-func (s surroundings) userNamespace(p *procfs.Process) Fact[UserNamespace] {
+func (s ourselves) userNamespace(p *procfs.Process) Fact[UserNamespace] {
 	if link, err := p.Readlink("ns/user"); err == nil && link == s.userLink {
 		return KnownFact(s.userNS, p.Path("ns/user"))
 	}
@@ -38,7 +38,7 @@ func (s surroundings) userNamespace(p *procfs.Process) Fact[UserNamespace] {
 }
 
 // labels are those of a process.
-func (s surroundings) labels(p *procfs.Process) (apparmor, selinux Fact[string]) {
+func (s ourselves) labels(p *procfs.Process) (apparmor, selinux Fact[string]) {
 	if s.noLSM {
 		return AbsentFact[string](noLSM), AbsentFact[string](noLSM)
 	}
