@@ -1,0 +1,193 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// folder is a cgroup's folder, opened once. Every file is opened under the handle: once the cgroup is removed all of that
+// fails, also when a new one got the same name.
+type folder struct {
+	fd   int
+	path string
+	// fact is what every fact of this folder is, absent or unknown, when the folder is not open.
+	fact Fact[string]
+}
+
+// noFolder is a folder that could not be opened, or that does not exist here.
+func noFolder(fact Fact[string]) *folder { return &folder{fd: -1, fact: fact} }
+
+// openFolder opens a folder by its path.
+func openFolder(path string) (*folder, error) {
+	fd, err := openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return &folder{fd: fd, path: path}, nil
+}
+
+// child opens the folder of a cgroup directly below. The error wraps [ErrRemoved] when there is none.
+func (f *folder) child(name string) (*folder, error) {
+	path := filepath.Join(f.path, name)
+	if name == "." || name == ".." || strings.Contains(name, "/") {
+		return nil, fmt.Errorf("%w: cgroup %q: want a plain name", ErrSyntax, clip(name))
+	}
+	fd, err := openat(f.fd, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	if err != nil {
+		return nil, vanished(&fs.PathError{Op: "open", Path: path, Err: err})
+	}
+	return &folder{fd: fd, path: path}, nil
+}
+
+func (f *folder) close() {
+	if f.fd >= 0 {
+		_ = unix.Close(f.fd)
+	}
+}
+
+// vanished adds [ErrRemoved] to the errors that the kernel gives for a removed cgroup.
+func vanished(err error) error {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("%w: %w", ErrRemoved, err)
+	}
+	return err
+}
+
+// exists tells whether a file is in the folder.
+func (f *folder) exists(name string) (bool, error) {
+	var st unix.Stat_t
+	err := unix.Fstatat(f.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, unix.ENOENT):
+		return false, nil
+	}
+	return false, &fs.PathError{Op: "stat", Path: filepath.Join(f.path, name), Err: err}
+}
+
+// readFile reads a whole file.
+func (f *folder) readFile(name string) (string, error) {
+	path := filepath.Join(f.path, name)
+	fd, err := openat(f.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW)
+	if err != nil {
+		return "", &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd) //nolint:errcheck // opened for reading: nothing can be lost
+	buf, n := make([]byte, 512), 0
+	for {
+		m, err := unix.Read(fd, buf[n:])
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return "", &fs.PathError{Op: "read", Path: path, Err: err}
+		}
+		if m == 0 {
+			return string(buf[:n]), nil
+		}
+		if n += m; n == len(buf) {
+			buf = append(buf, make([]byte, len(buf))...)
+		}
+	}
+}
+
+// read reads and parses one file. A file that is not there is absent, unless the whole cgroup is gone.
+func read[T any](f *folder, name string, parse func(string) (T, error)) Fact[T] {
+	if f.fd < 0 {
+		return convert(f.fact, parse) // never calls parse: the fact is not known
+	}
+	path := filepath.Join(f.path, name)
+	data, err := f.readFile(name)
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return missing[T](f, path, err)
+	case err != nil:
+		return UnknownFact[T](vanished(err))
+	}
+	value, err := parse(data)
+	if err != nil {
+		return UnknownFact[T](fmt.Errorf("%s: %w", path, err))
+	}
+	return KnownFact(value, path)
+}
+
+// missing is absent when the cgroup exists, for only its file is missing then: every cgroup has cgroup.procs.
+func missing[T any](f *folder, path string, cause error) Fact[T] {
+	switch alive, err := f.exists("cgroup.procs"); {
+	case err != nil:
+		return UnknownFact[T](err)
+	case !alive:
+		return UnknownFact[T](vanished(cause))
+	}
+	return AbsentFact[T]("no file " + path)
+}
+
+// line makes a parser of one line of a parser of text: the kernel ends a line with a newline, and one without was cut short.
+func line[T any](parse func(string) (T, error)) func(string) (T, error) {
+	return func(data string) (T, error) {
+		text, ended := strings.CutSuffix(data, "\n")
+		if !ended || strings.Contains(text, "\n") {
+			var zero T
+			return zero, fmt.Errorf("%w: %q: want one line", ErrSyntax, clip(data))
+		}
+		return parse(text)
+	}
+}
+
+// keyed reads a flat-keyed file.
+func keyed(f *folder, name string) Fact[map[string]Count] { return read(f, name, ParseKeyed) }
+
+// pick takes one number out of a flat-keyed file; it is absent when the file has no such key.
+func pick(values Fact[map[string]Count], key string) Fact[Count] {
+	all, ok := values.Value()
+	if !ok {
+		return convert(values, func(map[string]Count) (Count, error) { return 0, nil })
+	}
+	n, ok := all[key]
+	if !ok {
+		return AbsentFact[Count]("no line " + key + " in " + values.Source())
+	}
+	return KnownFact(n, values.Source())
+}
+
+// list returns the names in the folder, sorted.
+func (f *folder) list() ([]string, error) {
+	fd, err := openat(f.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, vanished(&fs.PathError{Op: "open", Path: f.path, Err: err})
+	}
+	defer unix.Close(fd) //nolint:errcheck // opened for reading: nothing can be lost
+	var names []string
+	buf := make([]byte, 8192)
+	for {
+		n, err := unix.ReadDirent(fd, buf)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return nil, vanished(&fs.PathError{Op: "readdir", Path: f.path, Err: err})
+		}
+		if n == 0 {
+			break
+		}
+		_, _, names = unix.ParseDirent(buf[:n], -1, names)
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+func openat(dir int, name string, flags int) (int, error) {
+	for {
+		fd, err := unix.Openat(dir, name, flags|unix.O_CLOEXEC, 0)
+		if !errors.Is(err, unix.EINTR) {
+			return fd, err
+		}
+	}
+}
