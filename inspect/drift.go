@@ -30,6 +30,8 @@ func drift(r *Report) []Difference {
 		boolAsRequested("readonlyRootfs", r.ReadonlyRootfs.Requested, r.ReadonlyRootfs.Declared),
 		boolAsRequested("privileged", r.Privileged.Requested, r.Privileged.Declared),
 		boolAsRequested("userNamespace", r.UserNamespace.Requested, r.UserNamespace.Declared),
+		namespacesAsRequested(r),
+		limitsAsRequested(r),
 	)
 	if t, ok := r.Tier.Value(); ok && (t == TierSandbox || t == TierVM) {
 		return all
@@ -43,6 +45,8 @@ func drift(r *Report) []Difference {
 		labelAsDeclared("selinux", r.SELinux),
 		readonlyRootAsDeclared(r),
 		userNamespaceAsDeclared(r),
+		namespacesAsDeclared(r),
+		limitsAsDeclared(r),
 	)
 }
 

@@ -13,9 +13,8 @@ import (
 
 	"github.com/rtinspect/rtinspect/caps"
 	"github.com/rtinspect/rtinspect/internal/procfs"
+	"github.com/rtinspect/rtinspect/nsdiff"
 )
-
-var errSkipped = errors.New("not read: Options.SkipMounts is set")
 
 // read fills in the level in force of a report, from a process whose cgroup is
 // the container's. The error is that the process ended meanwhile: then nothing
@@ -25,8 +24,8 @@ func (i *Inspector) read(r *Report, p *procfs.Process, all Fact[caps.Set]) error
 	r.UserNamespace.InForce = ns
 	readStatus(r, p, ns)
 	r.AppArmor.InForce, r.SELinux.InForce = i.ourselves.labels(p)
-	r.ReadonlyRootfs.InForce = UnknownFact[bool](errSkipped)
-	if !i.options.SkipMounts {
+	r.ReadonlyRootfs.InForce = UnknownFact[bool](errLeftOut)
+	if i.options.Parts.has(PartMounts) {
 		r.ReadonlyRootfs.InForce = readonlyRoot(p)
 	}
 	r.Privileged.InForce = privilegedInForce(r, all)
@@ -184,58 +183,25 @@ func parseSeccomp(status []byte) (SeccompInForce, error) {
 	return s, nil
 }
 
-// initialUserNamespace is the link of the machine's first user namespace,
-// PROC_USER_INIT_INO in include/uapi/linux/nsfs.h.
-const initialUserNamespace = "user:[4026531837]"
-
 // userNamespace reads the link ns/user, uid_map and gid_map. Where the link may
 // not be read, a process with an identity map of all ids counts as in the
 // initial namespace: the other error would call host capabilities harmless.
 func userNamespace(p *procfs.Process) Fact[UserNamespace] {
-	uids, err := readIDMap(p, "uid_map")
+	maps, err := nsdiff.ReadIDMaps(p)
 	if err != nil {
 		return UnknownFact[UserNamespace](err)
 	}
-	gids, err := readIDMap(p, "gid_map")
-	if err != nil {
-		return UnknownFact[UserNamespace](err)
-	}
-	ns := UserNamespace{UIDMap: uids, GIDMap: gids}
+	ns := UserNamespace{UIDMap: maps.UID, GIDMap: maps.GID, Setgroups: maps.Setgroups}
 	link, err := p.Readlink("ns/user")
 	switch {
 	case err == nil:
-		ns.Initial = link == initialUserNamespace
+		ns.Initial = link == nsdiff.Initial(nsdiff.User).String()
 		return KnownFact(ns, p.Path("ns/user"))
 	case errors.Is(err, fs.ErrPermission):
-		ns.Initial = slices.Equal(uids, []IDMap{{Inside: 0, Outside: 0, Size: 1<<32 - 1}})
+		ns.Initial = maps.UID.Identity()
 		return KnownFact(ns, p.Path("uid_map"))
 	}
 	return UnknownFact[UserNamespace](err)
-}
-
-func readIDMap(p *procfs.Process, name string) ([]IDMap, error) {
-	data, err := p.ReadFile(name)
-	if err != nil {
-		return nil, err
-	}
-	maps, err := parseIDMap(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.Path(name), err)
-	}
-	return maps, nil
-}
-
-// parseIDMap reads uid_map or gid_map: lines of three numbers.
-func parseIDMap(data []byte) ([]IDMap, error) {
-	maps := []IDMap{}
-	for line := range strings.Lines(string(data)) {
-		n, err := parseUint32s(line)
-		if err != nil || len(n) != 3 {
-			return nil, fmt.Errorf("%q: want three numbers", strings.TrimSpace(line))
-		}
-		maps = append(maps, IDMap{Inside: n[0], Outside: n[1], Size: n[2]})
-	}
-	return maps, nil
 }
 
 // inside numbers a process's effective user as its container does.
@@ -244,28 +210,19 @@ func inside(u UserInForce, ns Fact[UserNamespace]) Fact[User] {
 	if !ok {
 		return UnknownFact[User](ns.Cause())
 	}
-	uid, uidOK := mapIn(n.UIDMap, u.UID.Effective)
-	gid, gidOK := mapIn(n.GIDMap, u.GID.Effective)
+	uid, uidOK := n.UIDMap.Inside(u.UID.Effective)
+	gid, gidOK := n.GIDMap.Inside(u.GID.Effective)
 	if !uidOK || !gidOK {
 		return UnknownFact[User](fmt.Errorf("uid %d or gid %d is in no id map of its user namespace", u.UID.Effective, u.GID.Effective))
 	}
 	var groups []uint32
 	for _, g := range u.Groups {
 		// A group without a mapping is one the container cannot name.
-		if m, ok := mapIn(n.GIDMap, g); ok {
+		if m, ok := n.GIDMap.Inside(g); ok {
 			groups = append(groups, m)
 		}
 	}
 	return KnownFact(User{UID: uid, GID: gid, Groups: sortedGroups(groups)}, ns.Source())
-}
-
-func mapIn(maps []IDMap, outside uint32) (inside uint32, ok bool) {
-	for _, m := range maps {
-		if outside >= m.Outside && uint64(outside) < uint64(m.Outside)+uint64(m.Size) {
-			return m.Inside + (outside - m.Outside), true
-		}
-	}
-	return 0, false
 }
 
 // noLSM is why a label is absent.

@@ -1,7 +1,6 @@
 package inspect
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -52,46 +51,6 @@ func TestParseSeccomp(t *testing.T) {
 		if err != nil || s.Mode != want.mode || s.Filters.Known() != want.filters {
 			t.Errorf("%q: %+v, %v", text, s, err)
 		}
-	}
-}
-
-func TestMapIn(t *testing.T) {
-	maps := []IDMap{{Inside: 0, Outside: 100000, Size: 65536}, {Inside: 70000, Outside: 5, Size: 1}}
-	for outside, want := range map[uint32]int64{100000: 0, 165535: 65535, 165536: -1, 99999: -1, 5: 70000, 6: -1, 0: -1} {
-		inside, ok := mapIn(maps, outside)
-		if ok != (want >= 0) || ok && int64(inside) != want {
-			t.Errorf("%d: %d, %v; want %d", outside, inside, ok, want)
-		}
-	}
-	if in, ok := mapIn([]IDMap{{Size: 1<<32 - 1}}, 1<<32-2); !ok || in != 1<<32-2 {
-		t.Errorf("identity map: %d, %v", in, ok)
-	}
-}
-
-func TestReadonlyRoot(t *testing.T) {
-	const rest = " rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
-	for _, tc := range []struct {
-		name, mountinfo string
-		known           Known
-		want            bool
-	}{
-		{"writable", "22 1 8:1 / /" + rest, Present, false},
-		{"read-only mount", "22 1 8:1 / / ro,relatime - overlay overlay rw,lowerdir=/x\n", Present, true},
-		{"read-only file system", "22 1 8:1 / / rw,relatime - overlay overlay ro,lowerdir=/x\n", Present, true},
-		{"an option that only looks like it", "22 1 8:1 / / rw,relatime - overlay overlay rw,errors=remount-ro\n", Present, false},
-		{"empty source", "22 1 8:1 / / rw - tmpfs  ro\n", Present, true},
-		{"mounted over", "22 1 8:1 / / ro - ext4 /dev/sda1 rw\n23 22 8:2 / /" + rest, Present, false},
-		{"no root", "22 1 8:1 / /etc" + rest, Unknown, false},
-		{"empty", "", Unknown, false},
-		{"garbage", "22 1 8:1\n", Unknown, false},
-		{"no dash", "22 1 8:1 / / rw,relatime ext4 /dev/sda1 rw\n", Unknown, false},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			f := readonlyRoot(recorded(t, map[string]string{"mountinfo": tc.mountinfo}))
-			if v, _ := f.Value(); f.Known() != tc.known || v != tc.want {
-				t.Errorf("%v %v (%v), want %v %v", f.Known(), v, f.Cause(), tc.known, tc.want)
-			}
-		})
 	}
 }
 
@@ -160,46 +119,6 @@ func FuzzParseStatusLines(f *testing.F) {
 	})
 }
 
-func FuzzParseIDMap(f *testing.F) {
-	f.Add([]byte("         0     100000      65536\n"))
-	f.Add([]byte("0 0 4294967295\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		maps, err := parseIDMap(data)
-		if err != nil {
-			return
-		}
-		var text bytes.Buffer
-		for _, m := range maps {
-			fmt.Fprintf(&text, "%d %d %d\n", m.Inside, m.Outside, m.Size)
-			for _, outside := range []uint32{m.Outside, m.Outside + m.Size - 1} {
-				mapIn(maps, outside)
-			}
-		}
-		back, err := parseIDMap(text.Bytes())
-		if err != nil || fmt.Sprint(back) != fmt.Sprint(maps) {
-			t.Errorf("%q reads back as %v, %v; want %v", text.String(), back, err, maps)
-		}
-	})
-}
-
-func FuzzParseMounts(f *testing.F) {
-	f.Add("22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n")
-	f.Fuzz(func(t *testing.T, text string) {
-		mounts, err := parseMounts(text)
-		if err != nil {
-			return
-		}
-		if lines := strings.Count(strings.TrimSuffix(text, "\n"), "\n") + 1; text != "" && len(mounts) != lines {
-			t.Errorf("%d mounts from %d lines", len(mounts), lines)
-		}
-		for _, m := range mounts {
-			if m.point == "" {
-				t.Errorf("a mount nowhere from %q", text)
-			}
-		}
-	})
-}
-
 func FuzzParseSpec(f *testing.F) {
 	f.Add([]byte(`{"process":{"capabilities":{"bounding":["CAP_CHOWN"]},"user":{"uid":1}},"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ERRNO"}}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -232,25 +151,6 @@ func FuzzParseRequest(f *testing.F) {
 			t.Error("no_new_privs is not known")
 		}
 	})
-}
-
-// TestSkipMounts: what was not read is unknown, not false.
-func TestSkipMounts(t *testing.T) {
-	p, err := procfs.FS{}.Open(os.Getpid())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
-	for _, skip := range []bool{false, true} {
-		var r Report
-		i := &Inspector{options: Options{SkipMounts: skip}}
-		if err := i.read(&r, p, Fact[caps.Set]{}); err != nil {
-			t.Fatal(err)
-		}
-		if unknown := r.ReadonlyRootfs.InForce.Known() == Unknown; unknown != skip {
-			t.Errorf("skip %v: %v, %v", skip, r.ReadonlyRootfs.InForce.Known(), r.ReadonlyRootfs.InForce.Cause())
-		}
-	}
 }
 
 // TestOurselves: taking our own maps and the lack of a security module for

@@ -9,11 +9,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rtinspect/rtinspect/caps"
+	"github.com/rtinspect/rtinspect/cgroup"
 	"github.com/rtinspect/rtinspect/internal/procfs"
 	"github.com/rtinspect/rtinspect/internal/runtimeapi"
+	"github.com/rtinspect/rtinspect/nsdiff"
 )
 
 // The classes of error a caller acts on.
@@ -55,12 +58,17 @@ type Options struct {
 	// Timeout bounds each call to the runtime. Zero means 10 s. A socket that
 	// accepts the connection and stays silent is given up after 2 s.
 	Timeout time.Duration
-	// SkipMounts leaves unknown what is read from the mounts of a process: whether
-	// its root file system is read-only. The kernel takes longer to list them
-	// than for everything else of a process together.
-	SkipMounts bool
-	// ShowSecrets keeps the values of environment variables in reports.
+	// Parts are what is read for Containers and Snapshot; zero is all.
+	Parts Parts
+	// ShowSecrets keeps what is "<redacted>" otherwise: the values of environment
+	// variables, of annotations that have them in a copy of the pod's manifest,
+	// of labels and annotations whose names speak of a secret, and of passwords
+	// in the options of declared mounts. Arguments are shown in any case but
+	// with RedactArgs.
 	ShowSecrets bool
+	// RedactArgs hides the arguments of processes, and of the declared first
+	// one, but for the program.
+	RedactArgs bool
 }
 
 // Inspector reads the containers of one node. Its methods may be used by
@@ -71,6 +79,9 @@ type Inspector struct {
 	options   Options
 	node      Node
 	ourselves ourselves
+	// host are the namespaces that others are compared with, read once.
+	host    func() nsdiff.Host
+	cgroups cgroup.Reader
 	// distrust is why the runtime's pids must not be looked up in our proc file
 	// system; nil when they may.
 	distrust error
@@ -85,6 +96,8 @@ func Open(ctx context.Context, o Options) (*Inspector, error) {
 		return nil, err
 	}
 	i := &Inspector{conn: conn, options: o, fs: procfs.FS{Proc: procRoot(o.HostRoot)}}
+	i.host = sync.OnceValue(nsdiff.Reader{Proc: i.fs.Proc}.Host)
+	i.cgroups = cgroup.Reader{Proc: i.fs.Proc, Sys: filepath.Join("/", o.HostRoot, "sys/fs/cgroup")}
 	i.node, i.ourselves = readNode(i.fs), readOurselves(i.fs)
 	i.distrust = i.meetRuntime(ctx)
 	return i, nil
@@ -100,8 +113,13 @@ func procRoot(hostRoot string) string {
 // Close ends the connection to the runtime.
 func (i *Inspector) Close() error { return i.conn.Close() }
 
-// Node returns what is known of the machine and of the runtime.
-func (i *Inspector) Node() Node { return i.node }
+// Node returns what is known of the machine and of the runtime. The settings of
+// the kernel are read each time.
+func (i *Inspector) Node() Node {
+	n := i.node
+	n.add(hostAt(i.options.HostRoot))
+	return n
+}
 
 // List returns every container of the runtime, sandboxes and ended ones
 // included, in all of containerd's namespaces. The order is that of namespace,
@@ -124,12 +142,12 @@ func (i *Inspector) List(ctx context.Context) ([]Container, error) {
 // [ErrAmbiguous], with the candidates.
 func (i *Inspector) Resolve(ctx context.Context, ref string) (Container, error) {
 	found, err := i.list(ctx, false)
-	f, resolveErr := resolve(found, ref)
+	place, resolveErr := resolve(containersOf(found), ref)
 	if resolveErr != nil {
 		return Container{}, errors.Join(resolveErr, err)
 	}
-	i.identify(f)
-	return f.Container, nil
+	i.identify(&found[place])
+	return found[place].Container, nil
 }
 
 // Container returns the report of one container, see [Inspector.Resolve].
@@ -147,38 +165,53 @@ func (i *Inspector) Container(ctx context.Context, ref string) (Report, error) {
 // be is returned with it.
 func (i *Inspector) Containers(ctx context.Context, refs ...string) ([]Report, error) {
 	found, err := i.list(ctx, len(refs) == 0)
+	chosen, err := choose(found, refs, err)
+	return i.reports(chosen, found), err
+}
+
+// Details returns the reports of [Inspector.Containers] with what costs more:
+// mounts and processes.
+func (i *Inspector) Details(ctx context.Context, refs ...string) ([]Report, error) {
+	found, err := i.list(ctx, len(refs) == 0)
+	chosen, err := choose(found, refs, err)
+	return i.detailed(found, chosen), err
+}
+
+// choose returns the containers that refs name, see pick. The error joins what
+// could not be resolved to err.
+func choose(found []listed, refs []string, err error) ([]*listed, error) {
+	places, pickErr := pick(containersOf(found), refs)
 	var chosen []*listed
-	if len(refs) == 0 {
-		for n := range found {
-			if found[n].Kind == KindContainer && !found[n].ended() {
-				chosen = append(chosen, &found[n])
-			}
-		}
-		return i.reports(chosen), err
+	for _, n := range places {
+		chosen = append(chosen, &found[n])
 	}
-	errs := []error{err}
-	for _, ref := range refs {
-		f, err := resolve(found, ref)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		if !slices.Contains(chosen, f) {
-			chosen = append(chosen, f)
-		}
+	return chosen, errors.Join(err, pickErr)
+}
+
+func containersOf(found []listed) []Container {
+	list := make([]Container, len(found))
+	for n := range found {
+		list[n] = found[n].Container
 	}
-	return i.reports(chosen), errors.Join(errs...)
+	return list
 }
 
 // Snapshot returns the reports of every container, sandboxes and ended ones
-// included, and of the node. The error is of what could not be listed.
+// included, with all that [Inspector.Details] tells, and of the node. The error
+// is of what could not be listed, and in Snapshot.Missing too.
 func (i *Inspector) Snapshot(ctx context.Context) (Snapshot, error) {
 	found, err := i.list(ctx, true)
 	all := make([]*listed, len(found))
 	for n := range found {
 		all[n] = &found[n]
 	}
-	return Snapshot{Time: time.Now().UTC(), Node: i.node, Containers: i.reports(all)}, err
+	return Snapshot{
+		Version:    SnapshotVersion,
+		Time:       time.Now().UTC(),
+		Node:       i.Node(),
+		Containers: i.detailed(found, all),
+		Missing:    causes(err),
+	}, err
 }
 
 // listed is a container of the list, with what the runtime recorded of it.
@@ -189,6 +222,8 @@ type listed struct {
 	requestErr error // why request is nil
 	spec       *spec // decoded by declared
 	specErr    error
+	unique     string     // a name that no other container of the list has
+	namespaces nsdiff.Set // of the first process, once it was read
 }
 
 // declared returns the container's specification, decoded once.
@@ -201,11 +236,6 @@ func (f *listed) declared() (*spec, error) {
 	return f.spec, f.specErr
 }
 
-func (f *listed) ended() bool {
-	state, ok := f.State.Value()
-	return ok && state == StateExited
-}
-
 // list asks the runtime and names what it gave. What takes long is decoded while
 // the runtime is at its tasks: the specifications, where they are wanted.
 func (i *Inspector) list(ctx context.Context, specs bool) ([]listed, error) {
@@ -213,6 +243,10 @@ func (i *Inspector) list(ctx context.Context, specs bool) ([]listed, error) {
 	found := make([]listed, len(records))
 	parallel(len(found), func(n int) {
 		found[n] = decode(&records[n])
+		if !i.options.ShowSecrets {
+			found[n].Labels = redactNamed(found[n].Labels)
+			found[n].Annotations = redactNamed(found[n].Annotations)
+		}
 		if specs {
 			found[n].declared()
 		}
@@ -461,10 +495,37 @@ func runtimeTier(runtime string) Tier {
 	return ""
 }
 
-func (i *Inspector) reports(chosen []*listed) []Report {
+// reports makes the reports of the chosen ones among all containers.
+func (i *Inspector) reports(chosen []*listed, all []listed) []Report {
 	reports := make([]Report, len(chosen))
 	parallel(len(chosen), func(n int) { reports[n] = i.report(chosen[n]) })
+	if i.options.Parts.has(PartNamespaces) {
+		i.share(reports, chosen, all)
+	}
 	return reports
+}
+
+// detailed adds mounts and processes to the reports of the chosen ones among all
+// containers.
+func (i *Inspector) detailed(all []listed, chosen []*listed) []Report {
+	reports := i.reports(chosen, all)
+	host := i.hostMounts()
+	processes := i.processesOf(all, chosen, host)
+	parallel(len(chosen), func(n int) {
+		reports[n].Mounts = i.mounts(chosen[n], host)
+		reports[n].Processes = processes[chosen[n]]
+	})
+	return reports
+}
+
+// mounts returns the mounts of a container.
+func (i *Inspector) mounts(f *listed, host hostMounts) Fact[Mounts] {
+	p, err := i.open(f)
+	if p == nil {
+		return withoutProcess[Mounts](err)
+	}
+	defer p.Close() //nolint:errcheck // opened for reading
+	return i.mountsOf(f, p, host)
 }
 
 // report makes the report of one container. Whatever fails is in it, so that
@@ -485,6 +546,7 @@ func (i *Inspector) request(r *Report, f *listed, all Fact[caps.Set]) {
 	switch {
 	case f.request != nil:
 		ask(r, f.request.security(), all)
+		r.Cgroup.Requested = f.askedResources()
 	case f.requestErr != nil:
 		requestUnknown(r, UnknownFact[struct{}](f.requestErr))
 	case f.record.CRI:
@@ -509,6 +571,8 @@ func requestUnknown(r *Report, why Fact[struct{}]) {
 	r.ReadonlyRootfs.Requested = like[bool](why)
 	r.Privileged.Requested = like[bool](why)
 	r.UserNamespace.Requested = like[bool](why)
+	r.Namespaces.Requested = like[NamespaceRequest](why)
+	r.Cgroup.Requested = like[cgroup.Resources](why)
 }
 
 // like is an absent or unknown fact for the reason of another.
@@ -527,6 +591,10 @@ func (i *Inspector) declare(r *Report, f *listed, all Fact[caps.Set]) {
 	}
 	if !i.options.ShowSecrets {
 		redactEnv(s.Process.Env)
+		redactMounts(s.Mounts)
+	}
+	if i.options.RedactArgs {
+		redactArgs(s.Process.Args)
 	}
 	declare(r, s)
 	r.Privileged.Declared = privilegedDeclared(r, s, all)
@@ -542,12 +610,16 @@ func declarationUnknown(r *Report, err error) {
 	r.ReadonlyRootfs.Declared = UnknownFact[bool](err)
 	r.Privileged.Declared = UnknownFact[bool](err)
 	r.UserNamespace.Declared = UnknownFact[bool](err)
-	r.Process = UnknownFact[Process](err)
+	r.Namespaces.Declared = UnknownFact[[]NamespaceDeclared](err)
+	r.Cgroup.Declared = UnknownFact[cgroup.Resources](err)
+	r.Process = UnknownFact[Program](err)
 }
 
 func (i *Inspector) enforce(r *Report, f *listed, all Fact[caps.Set]) {
 	p, err := i.open(f)
 	if p != nil {
+		i.readNamespaces(r, f, p)
+		i.readCgroup(r, f, p)
 		err = i.read(r, p, all)
 		f.PID = KnownFact(p.PID(), "runtime and "+p.Path("cgroup"))
 		f.Tier = tier(f.Runtime, r.UserNamespace.InForce)
@@ -556,6 +628,9 @@ func (i *Inspector) enforce(r *Report, f *listed, all Fact[caps.Set]) {
 			return
 		}
 	}
+	f.namespaces = nsdiff.Set{}
+	namespacesUnknown(r, err)
+	r.Cgroup.InForce = withoutProcess[cgroup.Process](err)
 	f.PID, f.Tier = withoutProcess[int](err), tierWithout(f, err)
 	r.Capabilities.InForce = withoutProcess[caps.State](err)
 	r.Capabilities.Reach = withoutProcess[caps.Reach](err)

@@ -9,17 +9,55 @@ import (
 	"github.com/rtinspect/rtinspect/internal/procfs"
 )
 
-// readNode reads what /proc tells of the machine.
+// readNode reads what every report needs of the machine.
 func readNode(fs procfs.FS) Node {
-	var n Node
-	n.Kernel = readKernel(fs)
+	return Node{Kernel: readKernel(fs), LastCap: readLastCap(fs)}
+}
+
+// add reads the rest, which takes a hundred small reads.
+func (n *Node) add(h host) {
+	n.BootID = readSysctl(h, "kernel/random/boot_id", parseBootID)
+	n.Cgroups = readCgroupMode(h)
+	n.LSMs = readLSMs(h)
+	n.Lockdown = readLockdown(h)
+	n.Sysctls = readSysctls(h)
+}
+
+// Gaps returns the node's facts that are unknown, in the order of its fields.
+func (n Node) Gaps() []Gap {
+	var g gaps
+	add(&g, "kernel", n.Kernel)
+	add(&g, "bootID", n.BootID)
+	add(&g, "lastCap", n.LastCap)
+	add(&g, "cgroups", n.Cgroups)
+	add(&g, "lsms", n.LSMs)
+	add(&g, "lockdown", n.Lockdown)
+	s := n.Sysctls
+	add(&g, "sysctls.maxUserNamespaces", s.MaxUserNamespaces)
+	add(&g, "sysctls.unprivilegedUsernsClone", s.UnprivilegedUsernsClone)
+	add(&g, "sysctls.apparmorRestrictUnprivilegedUserns", s.AppArmorRestrictUnprivilegedUserns)
+	add(&g, "sysctls.unprivilegedBPFDisabled", s.UnprivilegedBPFDisabled)
+	add(&g, "sysctls.ioUringDisabled", s.IOUringDisabled)
+	add(&g, "sysctls.kptrRestrict", s.KptrRestrict)
+	add(&g, "sysctls.dmesgRestrict", s.DmesgRestrict)
+	add(&g, "sysctls.ptraceScope", s.PtraceScope)
+	add(&g, "sysctls.kexecLoadDisabled", s.KexecLoadDisabled)
+	add(&g, "sysctls.modulesDisabled", s.ModulesDisabled)
+	add(&g, "sysctls.ipUnprivilegedPortStart", s.IPUnprivilegedPortStart)
+	add(&g, "sysctls.corePattern", s.CorePattern)
+	if r := n.Runtime; r != nil {
+		add(&g, "runtime.pid", r.PID)
+		add(&g, "runtime.bounding", r.Bounding)
+	}
+	return g
+}
+
+func readLastCap(fs procfs.FS) Fact[caps.Cap] {
 	last, err := caps.Reader{Proc: fs.Proc}.LastCap()
 	if err != nil {
-		n.LastCap = UnknownFact[caps.Cap](err)
-		return n
+		return UnknownFact[caps.Cap](err)
 	}
-	n.LastCap = KnownFact(last, fs.Path("sys/kernel/cap_last_cap"))
-	return n
+	return KnownFact(last, fs.Path("sys/kernel/cap_last_cap"))
 }
 
 func readKernel(fs procfs.FS) Fact[string] {

@@ -1,9 +1,13 @@
 package inspect
 
 import (
+	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/rtinspect/rtinspect/caps"
+	"github.com/rtinspect/rtinspect/cgroup"
+	"github.com/rtinspect/rtinspect/nsdiff"
 )
 
 // Kind tells a pod's sandbox from its containers.
@@ -98,8 +102,16 @@ type Report struct {
 	Privileged     Setting[bool, bool, bool]                                `json:"privileged"`
 	UserNamespace  Setting[bool, bool, UserNamespace]                       `json:"userNamespace"`
 
+	Namespaces Namespaces `json:"namespaces"`
+	Cgroup     Cgroup     `json:"cgroup"`
+
 	// Process is the declared first process.
-	Process Fact[Process] `json:"process"`
+	Process Fact[Program] `json:"process"`
+
+	// Mounts and Processes are collected by [Inspector.Details] and
+	// [Inspector.Snapshot] only, and left out of JSON otherwise.
+	Mounts    Fact[Mounts]    `json:"mounts,omitzero"`
+	Processes Fact[Processes] `json:"processes,omitzero"`
 
 	// Drift lists where requested, declared and in force differ. A difference
 	// that follows from how the kernel and the runtime work has the Reason.
@@ -213,26 +225,32 @@ type UserNamespace struct {
 	// Initial tells whether it is the machine's first one, where capabilities
 	// hold over the machine.
 	Initial bool `json:"initial"`
-	// UIDMap and GIDMap are /proc/PID/uid_map and gid_map. See
+	// UIDMap, GIDMap and Setgroups are the files of /proc/PID of these names. See
 	// user_namespaces(7).
-	UIDMap []IDMap `json:"uidMap"`
-	GIDMap []IDMap `json:"gidMap"`
+	UIDMap    nsdiff.IDMap     `json:"uidMap"`
+	GIDMap    nsdiff.IDMap     `json:"gidMap"`
+	Setgroups nsdiff.Setgroups `json:"setgroups,omitempty"`
 }
 
-// IDMap maps Size ids from Inside on to those from Outside on.
-type IDMap struct {
-	Inside  uint32 `json:"inside"`
-	Outside uint32 `json:"outside"`
-	Size    uint32 `json:"size"`
-}
-
-// Process is the first process of an OCI runtime specification.
-type Process struct {
+// Program is the first process of an OCI runtime specification.
+type Program struct {
 	Args []string `json:"args"`
 	Cwd  string   `json:"cwd"`
 	// Env is the environment. Values are "<redacted>" unless Options.ShowSecrets
 	// is set.
 	Env []string `json:"env"`
+}
+
+func (i IDs) isRoot() bool {
+	return i.Real == 0 || i.Effective == 0 || i.Saved == 0 || i.Filesystem == 0
+}
+
+// String returns the four ids, or the one that all of them are.
+func (i IDs) String() string {
+	if i.Real == i.Effective && i.Real == i.Saved && i.Real == i.Filesystem {
+		return strconv.FormatUint(uint64(i.Real), 10)
+	}
+	return fmt.Sprintf("%d %d %d %d", i.Real, i.Effective, i.Saved, i.Filesystem)
 }
 
 // Difference is a setting that is not the same at two levels.
@@ -260,9 +278,21 @@ type Difference struct {
 type Node struct {
 	// Kernel is the kernel's release, as in uname -r.
 	Kernel Fact[string] `json:"kernel"`
+	// BootID is another one after each boot. Pids and the numbers of namespaces
+	// mean something within one boot only.
+	BootID Fact[string] `json:"bootID"`
 	// LastCap is the highest capability of the kernel, from
 	// /proc/sys/kernel/cap_last_cap.
 	LastCap Fact[caps.Cap] `json:"lastCap"`
+	// Cgroups says which versions of cgroups are mounted on /sys/fs/cgroup.
+	Cgroups Fact[cgroup.Mode] `json:"cgroups"`
+	// LSMs are the kernel's security modules that are in use, in the order they
+	// are asked, from /sys/kernel/security/lsm. Since Linux 4.11.
+	LSMs Fact[[]string] `json:"lsms"`
+	// Lockdown is the level in /sys/kernel/security/lockdown. Since Linux 5.4.
+	Lockdown Fact[Lockdown] `json:"lockdown"`
+	// Sysctls are the settings below /proc/sys.
+	Sysctls Sysctls `json:"sysctls"`
 	// Runtime is the container runtime: nil when none was asked.
 	Runtime *RuntimeInfo `json:"runtime,omitempty"`
 }
@@ -278,11 +308,4 @@ type RuntimeInfo struct {
 	// Bounding is the runtime's own bounding set: what a privileged container
 	// can get at most.
 	Bounding Fact[caps.Set] `json:"bounding"`
-}
-
-// Snapshot is what was seen on a node at one time. It is plain data.
-type Snapshot struct {
-	Time       time.Time `json:"time"`
-	Node       Node      `json:"node"`
-	Containers []Report  `json:"containers"`
 }

@@ -22,7 +22,8 @@ type request struct {
 		Metadata    requestName       `json:"metadata"`
 		Annotations map[string]string `json:"annotations"`
 		Linux       *struct {
-			SecurityContext *securityContext `json:"security_context"`
+			SecurityContext *securityContext    `json:"security_context"`
+			Resources       *requestedResources `json:"resources"`
 		} `json:"linux"`
 	}
 }
@@ -32,13 +33,9 @@ type securityContext struct {
 		Add  []string `json:"add_capabilities"`
 		Drop []string `json:"drop_capabilities"`
 	} `json:"capabilities"`
-	Privileged       bool `json:"privileged"`
-	NamespaceOptions *struct {
-		UsernsOptions *struct {
-			Mode namespaceMode `json:"mode"`
-		} `json:"userns_options"`
-	} `json:"namespace_options"`
-	SELinux *struct {
+	Privileged       bool              `json:"privileged"`
+	NamespaceOptions *namespaceOptions `json:"namespace_options"`
+	SELinux          *struct {
 		User  string `json:"user"`
 		Role  string `json:"role"`
 		Type  string `json:"type"`
@@ -59,11 +56,6 @@ type securityContext struct {
 type int64Value struct {
 	Value int64 `json:"value"`
 }
-
-// namespaceMode is the CRI's NamespaceMode.
-type namespaceMode int32
-
-const modePod namespaceMode = 0
 
 // securityProfile is the CRI's SecurityProfile.
 type securityProfile struct {
@@ -134,9 +126,8 @@ func ask(r *Report, sc securityContext, all Fact[caps.Set]) {
 	r.SELinux.Requested = askedSELinux(sc)
 	r.ReadonlyRootfs.Requested = requested(sc.ReadonlyRootfs)
 	r.Privileged.Requested = requested(sc.Privileged)
-	userns := sc.NamespaceOptions != nil && sc.NamespaceOptions.UsernsOptions != nil &&
-		sc.NamespaceOptions.UsernsOptions.Mode == modePod
-	r.UserNamespace.Requested = requested(userns)
+	r.UserNamespace.Requested = requested(sc.namespaces().userNamespace())
+	r.Namespaces.Requested = askedNamespaces(sc)
 }
 
 func requested[T any](value T) Fact[T] { return KnownFact(value, requestSource) }

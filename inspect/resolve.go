@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -77,16 +78,49 @@ func (c Container) hasName(ref string) bool {
 	}, ref)
 }
 
-// resolve finds what ref names: by id, else by name, else by prefix of an id.
-func resolve(found []listed, ref string) (*listed, error) {
+func (c Container) ended() bool {
+	state, ok := c.State.Value()
+	return ok && state == StateExited
+}
+
+// pick returns the places in list of the containers that refs name, each once, or
+// without refs of those that have not ended, without sandboxes. The error joins
+// what could not be resolved.
+func pick(list []Container, refs []string) ([]int, error) {
+	var places []int
+	if len(refs) == 0 {
+		for n, c := range list {
+			if c.Kind == KindContainer && !c.ended() {
+				places = append(places, n)
+			}
+		}
+		return places, nil
+	}
+	var errs []error
+	for _, ref := range refs {
+		n, err := resolve(list, ref)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if !slices.Contains(places, n) {
+			places = append(places, n)
+		}
+	}
+	return places, errors.Join(errs...)
+}
+
+// resolve returns the place in list of what ref names: by id, else by name, else
+// by prefix of an id.
+func resolve(list []Container, ref string) (int, error) {
 	for _, matches := range []func(Container) bool{
 		func(c Container) bool { return c.ID == ref },
 		func(c Container) bool { return c.hasName(ref) },
 		func(c Container) bool { return ref != "" && strings.HasPrefix(c.ID, ref) },
 	} {
-		candidates := filter(found, matches)
+		candidates := filter(list, matches)
 		if len(candidates) > 1 {
-			candidates = preferLive(candidates)
+			candidates = preferLive(list, candidates)
 		}
 		switch len(candidates) {
 		case 0:
@@ -94,28 +128,28 @@ func resolve(found []listed, ref string) (*listed, error) {
 		case 1:
 			return candidates[0], nil
 		}
-		return nil, ambiguous(ref, candidates)
+		return 0, ambiguous(ref, list, candidates)
 	}
-	return nil, &NotFoundError{Ref: ref, Near: near(found, ref)}
+	return 0, &NotFoundError{Ref: ref, Near: near(list, ref)}
 }
 
-func filter(found []listed, matches func(Container) bool) []*listed {
-	var list []*listed
-	for n := range found {
-		if matches(found[n].Container) {
-			list = append(list, &found[n])
+func filter(list []Container, matches func(Container) bool) []int {
+	var places []int
+	for n, c := range list {
+		if matches(c) {
+			places = append(places, n)
 		}
 	}
-	return list
+	return places
 }
 
 // preferLive drops the ended ones: a container that was restarted leaves its
 // former selves behind under the same name.
-func preferLive(candidates []*listed) []*listed {
-	var live []*listed
-	for _, f := range candidates {
-		if !f.ended() {
-			live = append(live, f)
+func preferLive(list []Container, candidates []int) []int {
+	var live []int
+	for _, n := range candidates {
+		if !list[n].ended() {
+			live = append(live, n)
 		}
 	}
 	if len(live) == 0 {
@@ -124,25 +158,24 @@ func preferLive(candidates []*listed) []*listed {
 	return live
 }
 
-func ambiguous(ref string, candidates []*listed) error {
+func ambiguous(ref string, list []Container, candidates []int) error {
 	e := &AmbiguousError{Ref: ref}
-	for _, f := range candidates {
-		e.Candidates = append(e.Candidates, f.Container)
+	for _, n := range candidates {
+		e.Candidates = append(e.Candidates, list[n])
 	}
 	return e
 }
 
 // near returns up to three names like ref: those that hold it, or are at most a
 // third of its length of edits away.
-func near(found []listed, ref string) []string {
+func near(list []Container, ref string) []string {
 	type scored struct {
 		name string
 		away int
 	}
 	var all []scored
 	seen := map[string]bool{}
-	for n := range found {
-		c := found[n].Container
+	for _, c := range list {
 		if c.Kind == KindSandbox {
 			continue
 		}

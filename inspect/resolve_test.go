@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-func node(list ...Container) []listed {
-	var found []listed
+func node(list ...Container) []Container {
+	var found []Container
 	for _, c := range list {
 		if c.Kind == "" {
 			c.Kind = KindContainer
@@ -15,7 +15,7 @@ func node(list ...Container) []listed {
 		if c.State.Known() == Unknown {
 			c.State = KnownFact(StateRunning, "")
 		}
-		found = append(found, listed{Container: c})
+		found = append(found, c)
 	}
 	return found
 }
@@ -57,13 +57,13 @@ func TestResolve(t *testing.T) {
 		{"nothing", "", ErrNotFound},
 		{"test/shop-1/web", "", ErrNotFound},
 	} {
-		f, err := resolve(found, tc.ref)
+		place, err := resolve(found, tc.ref)
 		if !errors.Is(err, tc.err) {
 			t.Errorf("%q: %v, want %v", tc.ref, err, tc.err)
 			continue
 		}
-		if err == nil && f.ID != tc.want {
-			t.Errorf("%q: %s, want %s", tc.ref, f.ID, tc.want)
+		if err == nil && found[place].ID != tc.want {
+			t.Errorf("%q: %s, want %s", tc.ref, found[place].ID, tc.want)
 		}
 	}
 }
@@ -109,7 +109,7 @@ func TestCompareIsTotal(t *testing.T) {
 		Container{ID: "3", Namespace: "k8s.io", Name: "p", Pod: &Pod{Name: "p", Namespace: "x"}, Kind: KindSandbox},
 		Container{ID: "0", Namespace: "k8s.io", Name: "a", Pod: &Pod{Name: "q", Namespace: "x"}},
 	)
-	slices.SortFunc(found, func(a, b listed) int { return compare(a.Container, b.Container) })
+	slices.SortFunc(found, compare)
 	var ids []string
 	for _, f := range found {
 		ids = append(ids, f.ID)

@@ -70,7 +70,7 @@ func TestRecorded(t *testing.T) {
 		{"userns", b, 0xa80425fb, 65536, false, TierUserNamespace},
 	} {
 		r := all[h.id(tc.name)]
-		if gaps := r.Gaps(); len(gaps) != 0 {
+		if gaps := gapsOf(r); len(gaps) != 0 {
 			t.Errorf("%s: unknown are %v", tc.name, gaps)
 		}
 		wantValue(t, "state", r.State, StateRunning)
@@ -116,8 +116,8 @@ func TestRecorded(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range s.Containers {
-		if r.Kind == KindSandbox && (r.PID.Known() != Absent || len(r.Gaps()) != 0) {
-			t.Errorf("sandbox that has no process: pid %v, unknown are %v", r.PID, r.Gaps())
+		if r.Kind == KindSandbox && (r.PID.Known() != Absent || len(gapsOf(r)) != 0) {
+			t.Errorf("sandbox that has no process: pid %v, unknown are %v", r.PID, gapsOf(r))
 		}
 	}
 }
@@ -198,7 +198,7 @@ func TestBrokenFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, c := range list {
-				if got, want := gapNames(c.Gaps()), gapNames(after[c.ID].Container.Gaps()); !slices.Equal(got, want) {
+				if got, want := gapNames(gapsOf(c)), gapNames(after[c.ID].Container.Gaps()); !slices.Equal(got, want) {
 					t.Errorf("%s: List has unknown %q, the report %q", c.ID, got, want)
 				}
 			}
@@ -210,7 +210,7 @@ func TestBrokenFiles(t *testing.T) {
 // as before.
 func wantGaps(t *testing.T, after, before Report, want []string, is error, path string) {
 	t.Helper()
-	gaps := after.Gaps()
+	gaps := gapsOf(after)
 	if got := gapNames(gaps); !slices.Equal(got, want) {
 		t.Errorf("unknown\n got %q\nwant %q", got, want)
 	}
@@ -366,7 +366,7 @@ func TestOneHangs(t *testing.T) {
 		return nil
 	}, fake)
 	all := reports(t, i)
-	if gaps := all[h.id("selective")].Gaps(); len(gaps) != 0 {
+	if gaps := gapsOf(all[h.id("selective")]); len(gaps) != 0 {
 		t.Errorf("the other has unknown %v", gaps)
 	}
 	hung := all[h.id("userns")]
@@ -438,7 +438,7 @@ func TestOtherPIDNamespace(t *testing.T) {
 			if tc.text == nil {
 				wantValue(t, "pid", r.PID, pid)
 				wantValue(t, "runtime's pid", info.PID, os.Getpid())
-				if gaps := r.Gaps(); len(gaps) != 0 {
+				if gaps := gapsOf(r); len(gaps) != 0 {
 					t.Errorf("unknown are %v", gaps)
 				}
 				return

@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -15,9 +16,6 @@ import (
 
 // specSource names the declared level in a Fact.
 const specSource = "OCI runtime specification"
-
-// redacted stands for a secret.
-const redacted = "<redacted>"
 
 // spec is the part of an OCI runtime specification that we use. Decoding all of
 // it, above all the names in its seccomp rules, would be the largest cost of a
@@ -34,12 +32,16 @@ type spec struct {
 		SelinuxLabel    string                   `json:"selinuxLabel"`
 	} `json:"process"`
 	Root        *specs.Root       `json:"root"`
+	Mounts      []specs.Mount     `json:"mounts"`
 	Annotations map[string]string `json:"annotations"`
 	Linux       *struct {
-		Namespaces  []specs.LinuxNamespace `json:"namespaces"`
-		MaskedPaths []string               `json:"maskedPaths"`
-		CgroupsPath string                 `json:"cgroupsPath"`
-		Resources   *struct {
+		Namespaces    []specs.LinuxNamespace `json:"namespaces"`
+		MaskedPaths   []string               `json:"maskedPaths"`
+		ReadonlyPaths []string               `json:"readonlyPaths"`
+		Devices       []specs.LinuxDevice    `json:"devices"`
+		CgroupsPath   string                 `json:"cgroupsPath"`
+		Resources     *struct {
+			declaredLimits
 			Devices []specs.LinuxDeviceCgroup `json:"devices"`
 		} `json:"resources"`
 		Seccomp *struct {
@@ -74,7 +76,9 @@ func declare(r *Report, s *spec) {
 	r.SELinux.Declared = declaredLabel(p.SelinuxLabel)
 	r.ReadonlyRootfs.Declared = declared(s.Root != nil && s.Root.Readonly)
 	r.UserNamespace.Declared = declared(s.hasNamespace(specs.UserNamespace))
-	r.Process = declared(Process{Args: p.Args, Cwd: p.Cwd, Env: p.Env})
+	r.Namespaces.Declared = declaredNamespaces(s)
+	r.Cgroup.Declared = declaredResources(s)
+	r.Process = declared(Program{Args: p.Args, Cwd: p.Cwd, Env: p.Env})
 }
 
 func declared[T any](value T) Fact[T] { return KnownFact(value, specSource) }
@@ -140,13 +144,43 @@ func (s *spec) cgroupsPath() string {
 	return s.Linux.CgroupsPath
 }
 
-// redactEnv hides the values of an environment, in place.
-func redactEnv(env []string) {
-	for i, entry := range env {
-		if name, _, ok := strings.Cut(entry, "="); ok {
-			env[i] = name + "=" + redacted
-		}
+// protectedPaths returns what the specification hides and makes read-only.
+func (s *spec) protectedPaths() (masked, readonly []string) {
+	if s == nil || s.Linux == nil {
+		return nil, nil
 	}
+	return s.Linux.MaskedPaths, s.Linux.ReadonlyPaths
+}
+
+func (s *spec) declaredMounts(err error) Fact[[]DeclaredMount] {
+	if err != nil {
+		return UnknownFact[[]DeclaredMount](err)
+	}
+	list := make([]DeclaredMount, 0, len(s.Mounts))
+	for _, m := range s.Mounts {
+		list = append(list, DeclaredMount{Destination: m.Destination, Type: m.Type, Source: m.Source, Options: m.Options})
+	}
+	return declared(list)
+}
+
+func (s *spec) declaredDevices(err error) Fact[DevicesDeclared] {
+	if err != nil {
+		return UnknownFact[DevicesDeclared](err)
+	}
+	d := DevicesDeclared{Nodes: []Device{}, Rules: []DeviceRule{}}
+	if s.Linux == nil {
+		return declared(d)
+	}
+	for _, n := range s.Linux.Devices {
+		d.Nodes = append(d.Nodes, Device{Path: n.Path, Type: n.Type, Major: n.Major, Minor: n.Minor})
+	}
+	if s.Linux.Resources == nil {
+		return declared(d)
+	}
+	for _, r := range s.Linux.Resources.Devices {
+		d.Rules = append(d.Rules, DeviceRule{Allow: r.Allow, Type: cmp.Or(r.Type, "a"), Major: r.Major, Minor: r.Minor, Access: r.Access})
+	}
+	return declared(d)
 }
 
 // cgroupFits tells whether /proc/PID/cgroup is that of a container: one of the

@@ -28,6 +28,9 @@ func (v *invocation) execute(args []string) error {
 		v.overview(v.stderr, commands)
 		return &usageError{problem: "a command is missing"}
 	}
+	if err := line.checkSnapshot(); err != nil {
+		return err
+	}
 	return v.app(commands).Run(line.ordered())
 }
 
@@ -38,10 +41,16 @@ func (v *invocation) commands() []*cli.Command {
 		v.podsCommand(),
 		v.inspectCommand(),
 		v.capsCommand(),
+		v.nsCommand(),
+		v.cgroupCommand(),
+		v.topCommand(),
+		v.socketsCommand(),
+		v.snapshotCommand(),
 		v.completionCommand(),
 		v.versionCommand(),
 		v.helpCommand(),
 		v.completeCommand(),
+		v.connectCommand(),
 	}
 	for _, command := range commands {
 		command.Flags = append(command.Flags, globalFlags()...)
@@ -78,6 +87,10 @@ func globalFlags() []cli.Flag {
 			Name: "host-root", Value: "/",
 			Usage: "the `FOLDER` where the node's file system is mounted",
 		},
+		&cli.StringFlag{
+			Name:  "snapshot",
+			Usage: "answer from the snapshot in `FILE`, - for stdin, in place of the live node",
+		},
 		&cli.DurationFlag{
 			Name: "timeout", Value: 10 * time.Second,
 			Usage: "how long to wait for the runtime, a `DURATION` such as 2s",
@@ -96,7 +109,7 @@ func options(c *cli.Context) (inspect.Options, error) {
 		HostRoot: c.String("host-root"),
 		Timeout:  c.Duration("timeout"),
 	}
-	if c.IsSet("runtime-endpoint") {
+	if c.IsSet("runtime-endpoint") && !c.IsSet("snapshot") {
 		if err := inspect.CheckEndpoint(o.Endpoint); err != nil {
 			return o, misuse(c, err.Error())
 		}

@@ -138,9 +138,9 @@ func TestDistance(t *testing.T) {
 func TestComplete(t *testing.T) {
 	v := &invocation{}
 	for line, want := range map[string]string{
-		"":                          "caps completion help inspect pods ps version",
+		"":                          "caps cgroup completion help inspect ns pods ps snapshot sockets top version",
 		"p":                         "pods ps",
-		"c":                         "caps completion",
+		"c":                         "caps cgroup completion",
 		"help ve":                   "version",
 		"completion ":               "bash fish zsh",
 		"completion z":              "zsh",
@@ -153,7 +153,7 @@ func TestComplete(t *testing.T) {
 		"caps --default c":          "containerd cri-o",
 		"caps --ma":                 "--mask",
 		"caps --mask ":              "",
-		"version --":                "--color --help --host-root --output --runtime-endpoint --timeout",
+		"version --":                "--color --help --host-root --output --runtime-endpoint --snapshot --timeout",
 		"ps -r ":                    ":files",
 		"ps --host-root=/h":         ":files",
 		"ps -a ":                    "",

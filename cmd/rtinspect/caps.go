@@ -29,7 +29,7 @@ func (v *invocation) capsCommand() *cli.Command {
 		UsageText: "rtinspect caps\nrtinspect caps web\nrtinspect caps --pid 4012\nrtinspect caps --mask a80425fb\n" +
 			"grep Cap /proc/self/status | rtinspect caps --mask -",
 		Flags: append(listFlags(),
-			&cli.StringFlag{Name: "pid", Usage: "the process `PID` instead of a container"},
+			pidFlag(),
 			&cli.StringFlag{Name: "mask", Usage: "decode the mask `HEX`; - reads masks or Cap lines of /proc/PID/status from stdin; with -q, names only"},
 			&cli.StringFlag{Name: "default", Usage: "compare with the default of `RUNTIME`: " + strings.Join(defaultNames(), ", ")},
 		),
@@ -147,9 +147,9 @@ type containerCaps struct {
 
 func (v *invocation) capsOfContainers(c *cli.Context, o output, node inspect.Options, byDefault inspect.Fact[caps.Set]) error {
 	refs := c.Args().Slice()
-	node.SkipMounts = true // no capability depends on them
-	return withRuntime(node, func(ctx context.Context, i *inspect.Inspector) error {
-		reports, err := i.Containers(ctx, refs...)
+	node.Parts = inspect.PartStatus // no capability depends on more
+	return v.withNode(c, node, func(ctx context.Context, s source) error {
+		reports, err := s.Containers(ctx, refs...)
 		list := []containerCaps{}
 		for _, r := range reports {
 			if byDefault.Known() == inspect.Present {
@@ -180,21 +180,15 @@ func capabilityGap(g inspect.Gap) bool {
 
 // capsOf takes from a report what is about capabilities.
 func capsOf(r inspect.Report) containerCaps {
-	c := containerCaps{
+	return containerCaps{
 		Container:     r.Container,
 		Capabilities:  r.Capabilities,
 		Difference:    difference(r.Capabilities.InForce, r.Capabilities.Default),
 		NoNewPrivs:    r.NoNewPrivs,
 		UserNamespace: r.UserNamespace,
 		Held:          mapFact(r.Capabilities.Reach, holdings),
-		Drift:         []inspect.Difference{},
+		Drift:         driftOf(r, capabilityGap),
 	}
-	for _, d := range r.Drift {
-		if capabilityGap(inspect.Gap{Fact: d.Setting}) {
-			c.Drift = append(c.Drift, d)
-		}
-	}
-	return c
 }
 
 // mapFact applies f to the value of a fact.
@@ -324,16 +318,16 @@ type processCaps struct {
 }
 
 func (v *invocation) capsOfPID(c *cli.Context, o output, node inspect.Options, byDefault inspect.Fact[caps.Set]) error {
-	pid, err := strconv.ParseUint(c.String("pid"), 10, 31)
-	if err != nil || pid == 0 {
-		return misuse(c, "flag --pid is "+quote(c.String("pid"))+": want a number of 1 or more")
+	pid, err := parsePID(c)
+	if err != nil {
+		return err
 	}
-	state, reach, err := caps.Reader{Proc: filepath.Join(node.HostRoot, "proc")}.Reach(int(pid))
+	state, reach, err := caps.Reader{Proc: filepath.Join(node.HostRoot, "proc")}.Reach(pid)
 	if err != nil {
 		return err
 	}
 	inForce := inspect.KnownFact(state, "")
-	result := processCaps{int(pid), state, reach, difference(inForce, byDefault), holdings(reach)}
+	result := processCaps{pid, state, reach, difference(inForce, byDefault), holdings(reach)}
 	written := o.write(&v.answer, answer{
 		data: []processCaps{result},
 		ids:  []string{strconv.Itoa(result.PID)},

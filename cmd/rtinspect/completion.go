@@ -127,7 +127,7 @@ func flagValues(f cli.Flag) []string {
 		return []string{"auto", "always", "never"}
 	case "default":
 		return defaultNames()
-	case "runtime-endpoint", "host-root":
+	case "runtime-endpoint", "host-root", "snapshot":
 		return []string{completeFiles}
 	}
 	return nil
@@ -153,8 +153,10 @@ func (p *parser) arguments(current string) []string {
 		return visibleNames(p.commands)
 	case "completion":
 		return shells
-	case "caps", "inspect":
+	case "caps", "cgroup", "inspect", "ns", "top":
 		return refs(p.line.flags, current)
+	case "sockets":
+		return []string{completeFiles}
 	}
 	return nil
 }
@@ -163,15 +165,23 @@ func (p *parser) arguments(current string) []string {
 // are none: a message would end up in the middle of the line that is being written.
 func refs(flags []flagValue, current string) []string {
 	o := inspect.Options{Timeout: time.Second}
+	var file string
 	for _, f := range flags {
 		switch f.name {
 		case "runtime-endpoint":
 			o.Endpoint = f.value
 		case "host-root":
 			o.HostRoot = f.value
+		case "snapshot":
+			file = f.value
 		}
 	}
 	var list []inspect.Container
+	if file != "" {
+		s, _ := readSnapshot(file, strings.NewReader(""))
+		list, _ = s.List()
+		return refNames(containersOf(list, false), current)
+	}
 	_ = withRuntime(o, func(ctx context.Context, i *inspect.Inspector) (err error) {
 		list, err = i.List(ctx)
 		return err

@@ -30,7 +30,7 @@ func (v *invocation) inspectCommand() *cli.Command {
 		Flags: []cli.Flag{
 			formatFlag(),
 			quietFlag(),
-			&cli.BoolFlag{Name: "show-secrets", Usage: "print the values of environment variables"},
+			&cli.BoolFlag{Name: "show-secrets", Usage: "print the values of environment variables, and of labels and annotations that may hold secrets"},
 		},
 		Action: v.inspect,
 	}
@@ -46,8 +46,8 @@ func (v *invocation) inspect(c *cli.Context) error {
 		return err
 	}
 	node.ShowSecrets = c.Bool("show-secrets")
-	return withRuntime(node, func(ctx context.Context, i *inspect.Inspector) error {
-		reports, err := i.Containers(ctx, c.Args().Slice()...)
+	return v.withNode(c, node, func(ctx context.Context, s source) error {
+		reports, err := s.Containers(ctx, c.Args().Slice()...)
 		return errors.Join(o.write(&v.answer, inspectAnswer(reports)), err, reportGaps(reports, everyGap))
 	})
 }
@@ -130,8 +130,8 @@ func identityRows(r inspect.Report, o output) [][]cell {
 		{plain("state"), factCell(r.State, o.wide())},
 		{plain("pid"), factCell(r.PID, o.wide())},
 		{plain("tier"), factCell(r.Tier, o.wide())},
-		{plain("command"), showFact(r.Process, o.wide(), func(p inspect.Process) string { return command(p.Args) })},
-		{plain("working folder"), showFact(r.Process, o.wide(), func(p inspect.Process) string { return p.Cwd })},
+		{plain("command"), showFact(r.Process, o.wide(), func(p inspect.Program) string { return command(p.Args) })},
+		{plain("working folder"), showFact(r.Process, o.wide(), func(p inspect.Program) string { return p.Cwd })},
 	}
 	if r.Kind == inspect.KindSandbox {
 		rows[1] = []cell{plain("name"), plain(r.Name + " (the pod's sandbox)")}
@@ -193,7 +193,7 @@ func writeMap(w io.Writer, title string, values map[string]string) {
 	}
 }
 
-func writeEnv(w io.Writer, process inspect.Fact[inspect.Process]) {
+func writeEnv(w io.Writer, process inspect.Fact[inspect.Program]) {
 	p, _ := process.Value()
 	if len(p.Env) == 0 {
 		return

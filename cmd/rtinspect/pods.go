@@ -41,8 +41,8 @@ func (v *invocation) pods(c *cli.Context) error {
 	if err := noArguments(c); err != nil {
 		return err
 	}
-	return withRuntime(node, func(ctx context.Context, i *inspect.Inspector) error {
-		listed, err := i.List(ctx)
+	return v.withNode(c, node, func(ctx context.Context, s source) error {
+		listed, err := s.List(ctx)
 		pods := podsOf(listed)
 		return errors.Join(o.write(&v.answer, podsAnswer(pods)), err, listGaps(sandboxes(pods)))
 	})

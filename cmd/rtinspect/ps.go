@@ -39,8 +39,8 @@ func (v *invocation) ps(c *cli.Context) error {
 	if err := noArguments(c); err != nil {
 		return err
 	}
-	return withRuntime(node, func(ctx context.Context, i *inspect.Inspector) error {
-		listed, err := i.List(ctx)
+	return v.withNode(c, node, func(ctx context.Context, s source) error {
+		listed, err := s.List(ctx)
 		shown := containersOf(listed, c.Bool("all"))
 		return errors.Join(o.write(&v.answer, psAnswer(shown)), err, listGaps(shown))
 	})

@@ -15,7 +15,9 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/rtinspect/rtinspect/caps"
+	"github.com/rtinspect/rtinspect/cgroup"
 	"github.com/rtinspect/rtinspect/inspect"
+	"github.com/rtinspect/rtinspect/nsdiff"
 )
 
 // recorded reads what rtinspect printed with -o json for pods of the lab: containerd 1.6.20 and runc 1.1.5 on Linux 6.18.
@@ -82,17 +84,84 @@ func manyFaces() inspect.Report {
 	}, "/proc/9/status")
 	r.AppArmor.InForce = inspect.KnownFact("", "/proc/9/attr/current")
 	r.UserNamespace.InForce = inspect.KnownFact(inspect.UserNamespace{
-		UIDMap: []inspect.IDMap{{Inside: 0, Outside: 100000, Size: 65536}, {Inside: 65536, Outside: 7, Size: 1}},
+		UIDMap: nsdiff.IDMap{{Inside: 0, Outside: 100000, Size: 65536}, {Inside: 65536, Outside: 7, Size: 1}},
 	}, "/proc/9/ns/user")
 	r.Capabilities.Requested = inspect.UnknownFact[inspect.CapabilityRequest](errors.New("no record"))
 	r.Capabilities.InForce = inspect.KnownFact(caps.State{AmbientAbsent: true}, "/proc/9/status")
 	r.Capabilities.Reach = inspect.KnownFact(caps.State{}.Reach(caps.UserNSOther), "/proc/9/status")
-	r.Process = inspect.KnownFact(inspect.Process{Args: []string{"sh", "-c", "a b", "", "it's"}, Cwd: "/"}, "")
+	r.Process = inspect.KnownFact(inspect.Program{Args: []string{"sh", "-c", "a b", "", "it's"}, Cwd: "/"}, "")
 	r.Drift = []inspect.Difference{
 		{Setting: "user.uid", From: "requested", To: "declared", Want: "1000", Have: "0", Reason: "it is so"},
 		{Setting: "capabilities.effective", From: "declared", To: "in force", Want: "00000000a80425fb", Have: "0000000000000000"},
 	}
 	return r
+}
+
+// surprised is a container of which some is not what it should be, and some unknown.
+func surprised() inspect.Report {
+	r := ended()
+	r.Name, r.State, r.PID = "surprised", inspect.KnownFact(inspect.StateRunning, "runtime"), inspect.KnownFact(9, "runtime")
+	r.UserNamespace.InForce = inspect.KnownFact(inspect.UserNamespace{
+		UIDMap: nsdiff.IDMap{{Inside: 0, Outside: 100000, Size: 65536}}, Setgroups: nsdiff.SetgroupsDeny,
+	}, "/proc/9/ns/user")
+	denied := errors.New("readlink /proc/9/ns/ipc: permission denied")
+	same, other := nsdiff.Match{Relation: nsdiff.Same, Proof: nsdiff.ByFirstProcess}, nsdiff.Match{Relation: nsdiff.Other, Proof: nsdiff.ByInode}
+	unknown := nsdiff.Match{Cause: denied.Error()}
+	own, pod := inspect.KnownFact(nsdiff.ExpectOwn, "CRI request"), inspect.KnownFact(nsdiff.ExpectPod, "CRI request")
+	neighbors := []inspect.Neighbor{{ID: "1", Name: "default/other", Kind: inspect.KindSandbox}, {ID: "2", Name: "default/other/app", Kind: inspect.KindContainer}}
+	id := func(k nsdiff.Kind, inode uint64) inspect.Fact[nsdiff.Namespace] {
+		return inspect.KnownFact(nsdiff.Namespace{Kind: k, Inode: inode}, "/proc/9/ns")
+	}
+	r.Namespaces.Requested = inspect.KnownFact(inspect.NamespaceRequest{
+		Network: inspect.NamespacePod, PID: inspect.NamespaceTarget, IPC: inspect.NamespaceNode, Target: "0123",
+	}, "CRI request")
+	r.Namespaces.Declared = inspect.UnknownFact[[]inspect.NamespaceDeclared](errors.New("no specification"))
+	r.Namespaces.Lineage = inspect.UnknownFact[nsdiff.Lineage](denied)
+	r.Namespaces.InForce = inspect.KnownFact([]inspect.Namespace{
+		{Kind: nsdiff.Cgroup, ID: inspect.AbsentFact[nsdiff.Namespace]("this kernel has none"), Verdict: nsdiff.NotApplicable, Reason: "this kernel has none"},
+		{Kind: nsdiff.IPC, ID: inspect.UnknownFact[nsdiff.Namespace](denied), Comparison: nsdiff.Comparison{Host: unknown, Initial: unknown}, Expected: pod, Reason: denied.Error()},
+		{Kind: nsdiff.Mnt, ID: id(nsdiff.Mnt, 4026532001), Comparison: nsdiff.Comparison{Host: other, Initial: unknown}, With: neighbors[1:], Expected: own, Verdict: nsdiff.Surprise, Reason: "shared with default/other/app"},
+		{Kind: nsdiff.Net, ID: id(nsdiff.Net, 4026531833), Comparison: nsdiff.Comparison{Host: same, Initial: other}, Expected: pod, Verdict: nsdiff.Surprise, Reason: "the host's"},
+		{Kind: nsdiff.PID, ID: id(nsdiff.PID, 4026532002), Comparison: nsdiff.Comparison{Host: other, Initial: other}, Expected: own, Verdict: nsdiff.AsExpected},
+		{Kind: nsdiff.PIDForChildren, ID: id(nsdiff.PID, 4026532003), Comparison: nsdiff.Comparison{Host: other, Initial: other}, Expected: own, Verdict: nsdiff.AsExpected},
+		{Kind: nsdiff.User, ID: id(nsdiff.User, 4026532004), Comparison: nsdiff.Comparison{Host: unknown, Initial: other}, Expected: pod, Reason: "denied"},
+		{
+			Kind: nsdiff.UTS, ID: id(nsdiff.UTS, 4026532005), Comparison: nsdiff.Comparison{Host: other, Initial: other}, With: neighbors,
+			Expected: inspect.UnknownFact[nsdiff.Expectation](errors.New("no record")), Reason: "what was asked for is unknown: no record",
+		},
+	}, "/proc/9/ns")
+	r.Cgroup.Requested = inspect.KnownFact(cgroup.Resources{Memory: cgroup.LimitOf(1 << 30), MemorySwap: cgroup.LimitOf(3 << 29)}, "CRI request")
+	r.Cgroup.Declared = inspect.KnownFact(cgroup.Resources{Memory: cgroup.Max, CPU: cgroup.CPUMax{Quota: cgroup.Max, Period: 100000}}, "specification")
+	r.Cgroup.InForce = inspect.KnownFact(surprisedCgroup(), "/proc/9/cgroup")
+	return r
+}
+
+// surprisedCgroup is a cgroup of version 2, of which some is unknown.
+func surprisedCgroup() cgroup.Process {
+	var p cgroup.Process
+	p.Mode = cgroup.KnownFact(cgroup.Unified, "mountinfo")
+	p.Place = cgroup.Place{Path: "/kubepods.slice/x.scope/init", Inner: "/init", Runtime: "containerd", Driver: cgroup.Systemd}
+	p.Folder = cgroup.KnownFact("/sys/fs/cgroup/kubepods.slice/x.scope", "mountinfo")
+	denied := errors.New("open /sys/fs/cgroup/x/memory.max: permission denied")
+	p.Memory.Max = cgroup.UnknownFact[cgroup.Limit](denied)
+	p.Memory.MemorySwapMax = cgroup.AbsentFact[cgroup.Limit]("version 2")
+	p.Memory.Current = cgroup.KnownFact(cgroup.Count(100<<20), "memory.current")
+	p.CPU.Max = cgroup.KnownFact(cgroup.CPUMax{Quota: cgroup.LimitOf(1500), Period: 1000}, "cpu.max")
+	p.CPU.Weight = cgroup.KnownFact(cgroup.Count(79), "cpu.weight")
+	p.CPU.Periods = cgroup.KnownFact(cgroup.Count(1000), "cpu.stat")
+	p.CPU.Throttled = cgroup.KnownFact(cgroup.Count(250), "cpu.stat")
+	p.CPU.ThrottledTime = cgroup.KnownFact(cgroup.Count(1_234_567), "cpu.stat")
+	p.CPU.Pressure = cgroup.KnownFact(cgroup.Pressure{Some: cgroup.Stall{Avg10: 12.5}, FullAbsent: true}, "cpu.pressure")
+	p.Pids.Current = cgroup.KnownFact(cgroup.Count(60), "pids.current")
+	p.Effective.Memory = cgroup.EffectiveOf([]cgroup.Level[cgroup.Limit]{
+		{Kind: cgroup.KindContainer, Path: "/kubepods.slice/x.scope", Limit: p.Memory.Max},
+		{Kind: cgroup.KindMachine, Path: "/", Limit: cgroup.KnownFact(cgroup.LimitOf(16<<30), "meminfo"), Usage: cgroup.AbsentFact[cgroup.Count]("not counted")},
+	})
+	p.Effective.CPU = cgroup.EffectiveOf([]cgroup.Level[cgroup.CPUMax]{{Kind: cgroup.KindContainer, Path: "/kubepods.slice/x.scope", Limit: p.CPU.Max}})
+	p.Effective.Pids = cgroup.EffectiveOf([]cgroup.Level[cgroup.Limit]{{
+		Kind: cgroup.KindSlice, Path: "/kubepods.slice", Limit: cgroup.KnownFact(cgroup.LimitOf(100), "pids.max"), Usage: cgroup.KnownFact(cgroup.Count(99), "pids.current"),
+	}})
+	return p
 }
 
 func sampleOutput(format string) output {
@@ -134,10 +203,31 @@ func TestTables(t *testing.T) {
 			say(w, "----\n")
 		}
 	}}
+	isolated := append(recorded[[]inspect.Report](t, "isolation.json"), unreadable(), ended(), surprised())
+	pages := func(answerOf func([]inspect.Report, bool) answer) answer {
+		return answer{text: func(w io.Writer, o output) {
+			for _, r := range isolated {
+				answerOf([]inspect.Report{r}, true).text(w, o)
+				say(w, "----\n")
+			}
+		}}
+	}
 	for name, tc := range map[string]struct {
 		a answer
 		o output
 	}{
+		"ns":               {nsAnswer(isolated, false), table},
+		"ns-wide":          {nsAnswer(isolated, false), wide},
+		"ns-bare":          {nsAnswer(isolated, false), bare},
+		"ns-color":         {nsAnswer(isolated, false), colored},
+		"ns-page":          {pages(nsAnswer), table},
+		"ns-page-wide":     {pages(nsAnswer), wide},
+		"cgroup":           {cgroupAnswer(isolated, false), table},
+		"cgroup-wide":      {cgroupAnswer(isolated, false), wide},
+		"cgroup-color":     {cgroupAnswer(isolated, false), colored},
+		"cgroup-page":      {pages(cgroupAnswer), table},
+		"cgroup-page-wide": {pages(cgroupAnswer), wide},
+
 		"ps":           {psAnswer(containersOf(listed, false)), table},
 		"ps-all-wide":  {psAnswer(containersOf(listed, true)), wide},
 		"ps-bare":      {psAnswer(containersOf(listed, true)), bare},
@@ -185,7 +275,7 @@ func hostileReport() inspect.Report {
 	r.Pod = &inspect.Pod{Name: hostile, Namespace: hostile, UID: hostile, SandboxID: hostile}
 	r.Labels = map[string]string{hostile: hostile}
 	r.Annotations = map[string]string{hostile: hostile}
-	r.Process = inspect.KnownFact(inspect.Process{Args: []string{hostile}, Cwd: hostile, Env: []string{hostile}}, hostile)
+	r.Process = inspect.KnownFact(inspect.Program{Args: []string{hostile}, Cwd: hostile, Env: []string{hostile}}, hostile)
 	r.AppArmor.InForce = inspect.KnownFact(hostile, hostile)
 	r.SELinux.InForce = inspect.AbsentFact[string](hostile)
 	r.State = inspect.KnownFact(inspect.State(hostile), hostile)
@@ -195,6 +285,17 @@ func hostileReport() inspect.Report {
 	r.Capabilities.Requested = inspect.KnownFact(inspect.CapabilityRequest{Add: []string{hostile}, Drop: []string{hostile}}, hostile)
 	r.Capabilities.Default = inspect.AbsentFact[caps.Set](hostile)
 	r.User.Requested = inspect.KnownFact(inspect.UserRequest{Name: hostile}, hostile)
+	r.Namespaces.Requested = inspect.KnownFact(inspect.NamespaceRequest{Network: hostile, Target: hostile}, hostile)
+	r.Namespaces.Declared = inspect.KnownFact([]inspect.NamespaceDeclared{{Kind: nsdiff.Net, Path: hostile}}, hostile)
+	r.Namespaces.InForce = inspect.KnownFact([]inspect.Namespace{{
+		Kind: nsdiff.Net, ID: inspect.UnknownFact[nsdiff.Namespace](errors.New(hostile)), Verdict: nsdiff.Surprise, Reason: hostile,
+		With: []inspect.Neighbor{{ID: hostile, Name: hostile}},
+	}}, hostile)
+	p := surprisedCgroup()
+	p.Place.Path, p.Place.Inner, p.Folder = hostile, hostile, cgroup.KnownFact(hostile, hostile)
+	p.Release = []cgroup.Release{{Controllers: []string{hostile}, Agent: cgroup.KnownFact(hostile, hostile)}}
+	p.Mounts = cgroup.KnownFact([]cgroup.Mount{{Point: hostile, Writable: true}}, hostile)
+	r.Cgroup.InForce = inspect.KnownFact(p, hostile)
 	r.Drift = []inspect.Difference{{Setting: hostile, From: hostile, To: hostile, Want: hostile, Have: hostile, Reason: hostile}}
 	return r
 }
@@ -206,9 +307,13 @@ func TestNothingRaw(t *testing.T) {
 	sandbox.Kind = inspect.KindSandbox
 	listed := []inspect.Container{sandbox, r.Container}
 	answers := map[string]answer{
-		"ps":      psAnswer(listed[1:]),
-		"pods":    podsAnswer(podsOf(listed)),
-		"inspect": inspectAnswer([]inspect.Report{r}),
+		"ps":       psAnswer(listed[1:]),
+		"pods":     podsAnswer(podsOf(listed)),
+		"inspect":  inspectAnswer([]inspect.Report{r}),
+		"ns":       nsAnswer([]inspect.Report{r, r}, false),
+		"ns web":   nsAnswer([]inspect.Report{r}, true),
+		"cgroup":   cgroupAnswer([]inspect.Report{r, r}, false),
+		"cgroup x": cgroupAnswer([]inspect.Report{r}, true),
 		"caps": {data: capsList([]inspect.Report{r}), ids: []string{r.ID}, text: func(w io.Writer, o output) {
 			o.table(w, capsTable(capsList([]inspect.Report{r}), o))
 			capsOf(r).page(w, o)
@@ -293,6 +398,7 @@ func TestJSONContract(t *testing.T) {
 	}
 	for name, a := range map[string]answer{
 		"ps": psAnswer(containersOf(nil, true)), "pods": podsAnswer(podsOf(nil)), "inspect": inspectAnswer(nil),
+		"ns": nsAnswer(nil, false), "cgroup": cgroupAnswer(nil, false),
 	} {
 		if text := render(t, a, sampleOutput(formatJSON)); string(text) != "[]\n" {
 			t.Errorf("%s: an empty answer is %q", name, text)
@@ -331,6 +437,14 @@ func TestGapsAreErrors(t *testing.T) {
 			[]string{"shut: state: ", "shut: capabilities.inForce: open /proc/7/status: permission denied", "shut: noNewPrivs.inForce: "},
 		},
 		"inspect": {reportGaps([]inspect.Report{unreadable()}, everyGap), []string{"shut: seccomp.inForce: "}},
+		"ns": {
+			reportGaps([]inspect.Report{unreadable(), surprised()}, nsGap),
+			[]string{"shut: namespaces.inForce: ", "surprised: namespaces.inForce.ipc.id: ", "surprised: namespaces.inForce.uts.verdict: "},
+		},
+		"cgroup": {
+			reportGaps([]inspect.Report{unreadable(), surprised()}, cgroupGap),
+			[]string{"shut: cgroup.inForce: ", "surprised: cgroup.inForce.memory.max: ", "surprised: cgroup.inForce.memory.high: not read"},
+		},
 	} {
 		if tc.err == nil {
 			t.Errorf("%s: no error", name)

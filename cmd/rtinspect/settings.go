@@ -27,7 +27,9 @@ func settingsTable(r inspect.Report) table {
 		settingRow("read-only root", r.ReadonlyRootfs, yesNo, yesNo, yesNo),
 		settingRow("privileged", r.Privileged, yesNo, yesNo, yesNo),
 		settingRow("user namespace", r.UserNamespace, yesNo, yesNo, userNamespace),
+		settingRow("namespaces", r.Namespaces.Setting, requestedNamespaces, declaredKinds, kindsByOwner),
 	)
+	t.rows = append(t.rows, limitRows(r.Cgroup)...)
 	return t
 }
 
@@ -222,11 +224,7 @@ func userNamespace(n inspect.UserNamespace) string {
 	if n.Initial {
 		return "no"
 	}
-	text := "yes"
-	for _, m := range n.UIDMap {
-		text += fmt.Sprintf(" %d→%d+%d", m.Inside, m.Outside, m.Size)
-	}
-	return text
+	return "yes " + idMap(n.UIDMap)
 }
 
 // whichUserNamespace tells where capabilities hold.
@@ -249,6 +247,8 @@ func writeOrigins(w io.Writer, r inspect.Report) {
 	t.rows = append(t.rows, originRows("read-only root", r.ReadonlyRootfs)...)
 	t.rows = append(t.rows, originRows("privileged", r.Privileged)...)
 	t.rows = append(t.rows, originRows("user namespace", r.UserNamespace)...)
+	t.rows = append(t.rows, originRows("namespaces", r.Namespaces.Setting)...)
+	t.rows = append(t.rows, originRows("limits", r.Cgroup)...)
 	say(w, "\n")
 	t.write(w, false)
 }

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/rtinspect/rtinspect/inspect"
+)
+
+func (v *invocation) snapshotCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "snapshot",
+		Usage: "record all that is known of the node and its containers",
+		Description: "Prints everything that is known of the node, its runtime and all containers, sandboxes and ended ones " +
+			"included, as JSON. Every command answers from such a file with --snapshot FILE as it would have on the node at that " +
+			"time. Values of environment variables and other secrets are left out; arguments of processes are in it unless " +
+			"--redact-args is given. docs/snapshot.md describes the schema.",
+		UsageText: "rtinspect snapshot >node.json && rtinspect caps --snapshot node.json\nrtinspect snapshot --redact-args | gzip >node.json.gz\n" +
+			"ssh node rtinspect snapshot | rtinspect inspect web --snapshot -",
+		Flags: []cli.Flag{
+			&cli.StringFlag{
+				Name: "output", Aliases: []string{"o"}, Value: formatJSON,
+				Usage: "`FORMAT`: json, yaml or go-template=TEMPLATE",
+			},
+			&cli.BoolFlag{Name: "redact-args", Usage: "hide the arguments of processes but for the program"},
+		},
+		Action: v.snapshot,
+	}
+}
+
+func (v *invocation) snapshot(c *cli.Context) error {
+	o, err := v.output(c)
+	if err != nil {
+		return err
+	}
+	if slices.Contains([]string{formatTable, formatWide}, o.format) {
+		return misuse(c, "output format "+quote(o.format)+" is not for snapshots: want json, yaml or go-template=TEMPLATE")
+	}
+	node, err := options(c)
+	if err != nil {
+		return err
+	}
+	if err := noArguments(c); err != nil {
+		return err
+	}
+	node.RedactArgs = c.Bool("redact-args")
+	return v.withNode(c, node, func(ctx context.Context, s source) error {
+		snapshot, err := s.Snapshot(ctx)
+		return errors.Join(o.write(&v.answer, answer{data: snapshot}), err, nodeGaps(snapshot.Node),
+			reportGaps(snapshot.Containers, everyGap))
+	})
+}
+
+// nodeGaps returns an error for each fact of the node that is unknown.
+func nodeGaps(node inspect.Node) error {
+	var all []error
+	for _, g := range node.Gaps() {
+		all = append(all, fmt.Errorf("node: %s: %w", g.Fact, g.Cause))
+	}
+	return errors.Join(all...)
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/rtinspect/rtinspect/inspect"
+)
+
+// source is what a command asks: a live node, which is an [inspect.Inspector], or a recorded one.
+type source interface {
+	List(context.Context) ([]inspect.Container, error)
+	Containers(context.Context, ...string) ([]inspect.Report, error)
+	Details(context.Context, ...string) ([]inspect.Report, error)
+	Processes(context.Context, ...string) ([]inspect.ContainerProcesses, error)
+	Snapshot(context.Context) (inspect.Snapshot, error)
+}
+
+// record answers from a snapshot.
+type record struct{ snapshot inspect.Snapshot }
+
+func (r record) List(context.Context) ([]inspect.Container, error) { return r.snapshot.List() }
+
+func (r record) Containers(_ context.Context, refs ...string) ([]inspect.Report, error) {
+	return r.snapshot.Reports(refs...)
+}
+
+func (r record) Details(_ context.Context, refs ...string) ([]inspect.Report, error) {
+	return r.snapshot.Details(refs...)
+}
+
+func (r record) Processes(_ context.Context, refs ...string) ([]inspect.ContainerProcesses, error) {
+	return r.snapshot.Processes(refs...)
+}
+
+func (r record) Snapshot(context.Context) (inspect.Snapshot, error) {
+	_, err := r.snapshot.List() // what could not be listed then
+	return r.snapshot, err
+}
+
+// withNode calls work with the node: the recorded one of --snapshot, or else the live one.
+func (v *invocation) withNode(c *cli.Context, o inspect.Options, work func(context.Context, source) error) error {
+	if !c.IsSet("snapshot") {
+		return withRuntime(o, func(ctx context.Context, i *inspect.Inspector) error { return work(ctx, i) })
+	}
+	s, err := readSnapshot(c.String("snapshot"), v.stdin)
+	if err != nil {
+		return err
+	}
+	if o.RedactArgs {
+		s.RedactArgs()
+	}
+	return work(context.Background(), record{s})
+}
+
+// readSnapshot reads a snapshot from a file, or from stdin for the name -.
+func readSnapshot(name string, stdin io.Reader) (inspect.Snapshot, error) {
+	if name == "-" {
+		s, err := inspect.ReadSnapshot(stdin)
+		return s, named("stdin", err)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return inspect.Snapshot{}, named(name, err)
+	}
+	defer f.Close() //nolint:errcheck // opened for reading
+	s, err := inspect.ReadSnapshot(f)
+	return s, named(name, err)
+}
+
+// named puts the name of a file before what is wrong with it. Nothing is left of the class of the error: that a file may not be
+// read has nothing to do with the runtime.
+func named(name string, err error) error {
+	if failed, ok := errors.AsType[*fs.PathError](err); ok {
+		err = failed.Err
+	}
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %s", name, err.Error())
+}
+
+// liveOnly are the flags that have no meaning for a recorded node: they say where the live one is, or ask for what a snapshot
+// does not hold.
+var liveOnly = []string{"runtime-endpoint", "host-root", "pid", "mask", "show-secrets"}
+
+// checkSnapshot refuses --snapshot next to a flag of a live node. The environment may still name a runtime.
+func (l commandLine) checkSnapshot() error {
+	given := func(name string) bool {
+		return slices.ContainsFunc(l.flags, func(f flagValue) bool { return f.name == name })
+	}
+	if !given("snapshot") {
+		return nil
+	}
+	for _, name := range liveOnly {
+		if given(name) {
+			return &usageError{command: l.command, problem: "flags --snapshot and --" + name + " exclude each other"}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,433 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/rtinspect/rtinspect/caps"
+	"github.com/rtinspect/rtinspect/inspect"
+	"github.com/rtinspect/rtinspect/nsdiff"
+)
+
+func (v *invocation) topCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "top",
+		Usage:     "show the processes of containers, and what each holds beyond the first",
+		ArgsUsage: "[CONTAINER…]",
+		Description: "Shows every process in the cgroups of a container, or of each running container, as a tree: its number on the " +
+			"node and inside, its user, its state, and where it comes from: first (the container's first process), child, exec " +
+			"(started by the runtime besides, as by crictl exec), adopted (it lost its parent) or outside (started by something " +
+			"else outside of the container). BEYOND names what it holds and the first process does not: capabilities, another " +
+			"namespace, less seccomp, another label or root, the user root; below, each is told in full. Then follow leaks: " +
+			"working folders, roots and open files outside of the process's own mounts, as runc left one before 1.1.12 " +
+			"(CVE-2024-21626). \"!\" marks a process that comes from outside, holds more, or has a leak that nothing explains; " +
+			"\"?\" one of which that is unknown. Wide adds the parent, capabilities, seccomp and labels, and whole arguments.",
+		UsageText: "rtinspect top\nrtinspect top web\nrtinspect top web -o wide --redact-args\nrtinspect top -q web | xargs ps -fp\n" +
+			"rtinspect top -o json | jq '.[] | .processes.value.list[] | select(.beyond != [])'",
+		Flags: []cli.Flag{
+			formatFlag(),
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print the processes' numbers on the node only, a line each"},
+			&cli.BoolFlag{Name: "no-headers", Usage: "print no header line above the processes"},
+			&cli.BoolFlag{Name: "no-trunc", Usage: "print whole ids and arguments; tables show 13 and 80 characters of them otherwise"},
+			&cli.BoolFlag{Name: "redact-args", Usage: "hide the arguments of processes but for the program"},
+		},
+		Action: v.top,
+	}
+}
+
+func (v *invocation) top(c *cli.Context) error {
+	o, err := v.output(c)
+	if err != nil {
+		return err
+	}
+	node, err := options(c)
+	if err != nil {
+		return err
+	}
+	node.RedactArgs = c.Bool("redact-args")
+	return v.withNode(c, node, func(ctx context.Context, s source) error {
+		list, err := s.Processes(ctx, c.Args().Slice()...)
+		return errors.Join(o.write(&v.answer, topAnswer(list)), err, topGaps(list))
+	})
+}
+
+func topAnswer(list []inspect.ContainerProcesses) answer {
+	return answer{
+		data: append([]inspect.ContainerProcesses{}, list...), // never null
+		ids:  pids(list),
+		text: func(w io.Writer, o output) {
+			for n, c := range list {
+				if n > 0 {
+					say(w, "\n")
+				}
+				topPage(w, c, o)
+			}
+		},
+	}
+}
+
+func pids(list []inspect.ContainerProcesses) []string {
+	var numbers []string
+	for _, c := range list {
+		found, _ := c.Processes.Value()
+		for _, p := range found.List {
+			numbers = append(numbers, strconv.Itoa(p.PID))
+		}
+	}
+	return numbers
+}
+
+// topGaps returns an error for each fact that is unknown. What concerns the node as a whole is told once, not for each container.
+func topGaps(list []inspect.ContainerProcesses) error {
+	var all []error
+	told := map[string]bool{}
+	for _, c := range list {
+		for _, g := range c.Gaps() {
+			err := gapError(c.Container, g)
+			if g.Fact == "processes" || g.Fact == "processes.missing" {
+				err = fmt.Errorf("%s: %w", g.Fact, g.Cause)
+			}
+			if !told[err.Error()] {
+				told[err.Error()] = true
+				all = append(all, err)
+			}
+		}
+		if found, _ := c.Processes.Value(); len(found.List) > 0 && first(found) == nil && c.PID.Known() != inspect.Unknown {
+			all = append(all, fmt.Errorf("%s: processes.beyond: %w", c.FullName(), errNoFirst))
+		}
+	}
+	return errors.Join(all...)
+}
+
+// errNoFirst is why processes are not compared.
+var errNoFirst = errors.New("the container's first process is not among its processes: not compared")
+
+// first returns the container's first process, nil when it is not known.
+func first(found inspect.Processes) *inspect.Process {
+	for n := range found.List {
+		if found.List[n].Origin == inspect.OriginFirst {
+			return &found.List[n]
+		}
+	}
+	return nil
+}
+
+// topPage writes the processes of one container.
+func topPage(w io.Writer, c inspect.ContainerProcesses, o output) {
+	found, ok := c.Processes.Value()
+	say(w, plain(c.FullName()).text, "  ", plain(o.id(c.ID)).text, "  ", factCell(c.State, o.wide()).paint(o.color))
+	if !ok {
+		say(w, "  processes: ", whyNot(c.Processes).paint(o.color), "\n")
+		return
+	}
+	say(w, "  ", count(len(found.List), "process", "processes"), "\n")
+	if len(found.List) > 0 {
+		o.table(w, processTable(found, o))
+	}
+	writeExcess(w, found, o)
+	writeLeaks(w, found, o)
+	if found.Ended > 0 {
+		say(w, count(found.Ended, "process", "processes"), " ended while they were read, and are left out.\n")
+	}
+	if found.Missing != "" {
+		say(w, styled("Processes may be missing: "+found.Missing, styleUnknown).paint(o.color), "\n")
+	}
+}
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + many
+}
+
+func processTable(found inspect.Processes, o output) table {
+	t := table{header: []string{"", "PID", "INSIDE", "USER", "STATE", "ORIGIN", "BEYOND", "COMMAND"}}
+	if o.wide() {
+		t.header = []string{
+			"", "PID", "PPID", "INSIDE", "USER", "STATE", "ORIGIN", "EFFECTIVE", "PERMITTED", "BOUNDING", "NO_NEW_PRIVS", "SECCOMP",
+			"APPARMOR", "SELINUX", "BEYOND", "COMMAND",
+		}
+	}
+	branches := branches(found.List)
+	base := first(found)
+	for n, p := range found.List {
+		row := []cell{mark(p, base), plain(strconv.Itoa(p.PID))}
+		if o.wide() {
+			row = append(row, plain(strconv.Itoa(p.Parent)))
+		}
+		row = append(row, factCell(p.Inside, false), showFact(p.User, false, userInForce), plain(p.State), plain(string(p.Origin)))
+		if o.wide() {
+			row = append(row, rights(p)...)
+		}
+		line := commandCell(p, o)
+		line.text = branches[n] + line.text
+		t.rows = append(t.rows, append(row, beyondCell(p, base), line))
+	}
+	return t
+}
+
+// rights shows what a process may do.
+func rights(p inspect.Process) []cell {
+	var row []cell
+	for _, set := range fiveSets[:3] {
+		row = append(row, showFact(p.Capabilities, false, set.mask))
+	}
+	return append(row,
+		showFact(p.Capabilities, false, func(s caps.State) string { return s.NoNewPrivs.String() }),
+		showFact(p.Seccomp, false, seccompInForce),
+		showFact(p.AppArmor, false, quoteEmpty), showFact(p.SELinux, false, quoteEmpty))
+}
+
+// deepest is how far a tree is drawn. A container can make one of any depth.
+const deepest = 16
+
+// branches draws the tree: what stands before each process, in the order of a tree from the top down.
+func branches(list []inspect.Process) []string {
+	drawn := make([]string, len(list))
+	var follows []bool // whether another process follows below the same parent, at each depth
+	for n := len(list) - 1; n >= 0; n-- {
+		depth := list[n].Depth
+		for len(follows) <= depth {
+			follows = append(follows, false)
+		}
+		drawn[n] = branch(follows[:depth+1])
+		follows[depth] = true
+		follows = follows[:depth+1]
+	}
+	return drawn
+}
+
+func branch(follows []bool) string {
+	depth := len(follows) - 1
+	if depth == 0 {
+		return ""
+	}
+	if depth > deepest {
+		return fmt.Sprintf("(%d deep) ", depth)
+	}
+	var b strings.Builder
+	for _, more := range follows[1:depth] {
+		b.WriteString(map[bool]string{true: "│  ", false: "   "}[more])
+	}
+	b.WriteString(map[bool]string{true: "├─ ", false: "└─ "}[follows[depth]])
+	return b.String()
+}
+
+// commandCell shows the arguments, or the program's name in brackets when there are none, as ps does.
+func commandCell(p inspect.Process, o output) cell {
+	const most = 80
+	args, ok := p.Args.Value()
+	line := command(args)
+	if !ok {
+		line = "[" + p.Name + "]"
+	}
+	if !o.wide() && !o.whole {
+		line = cut(line, most)
+	}
+	if p.Args.Known() == inspect.Unknown {
+		return styled(line+" (arguments unknown)", styleUnknown)
+	}
+	return plain(line)
+}
+
+// cut returns at most so many characters of text.
+func cut(text string, most int) string {
+	if utf8.RuneCountInString(text) <= most {
+		return text
+	}
+	return string([]rune(text)[:most-1]) + "…"
+}
+
+// mark flags a process that needs a look.
+func mark(p inspect.Process, base *inspect.Process) cell {
+	leaks, known := p.Leaks.Value()
+	unknown := !known && p.Leaks.Known() == inspect.Unknown || !compared(p, base)
+	bad := len(p.Beyond) > 0 || p.Origin == inspect.OriginOutside
+	for _, l := range leaks {
+		unknown = unknown || l.Unknown != ""
+		bad = bad || l.Unknown == "" && l.Reason == ""
+	}
+	switch {
+	case bad:
+		return styled("!", styleBad)
+	case unknown:
+		return styled("?", styleUnknown)
+	}
+	return plain("")
+}
+
+// beyondCell names what a process holds beyond the first.
+func beyondCell(p inspect.Process, base *inspect.Process) cell {
+	var words []string
+	for _, e := range p.Beyond {
+		word := string(e.Kind)
+		if e.Kind == inspect.ExcessNamespace {
+			word = e.What + " namespace"
+		}
+		if len(words) == 0 || words[len(words)-1] != word {
+			words = append(words, word)
+		}
+	}
+	c := orDash(strings.Join(words, ", "))
+	c.style = styleBad
+	switch {
+	case compared(p, base) && len(words) == 0:
+		c.style = styleNone
+	case !compared(p, base) && len(words) == 0:
+		return styled("unknown", styleUnknown)
+	case !compared(p, base):
+		c.text += ", rest unknown"
+	}
+	return c
+}
+
+// compared tells whether all that a process holds was compared with the first.
+func compared(p inspect.Process, base *inspect.Process) bool {
+	return base != nil && readable(p) && readable(*base)
+}
+
+func readable(p inspect.Process) bool {
+	for _, cause := range []error{
+		p.Capabilities.Cause(), p.User.Cause(), p.Namespaces.Cause(), p.Seccomp.Cause(), p.AppArmor.Cause(), p.SELinux.Cause(), p.Root.Cause(),
+	} {
+		if cause != nil {
+			return false
+		}
+	}
+	set, known := p.Namespaces.Value()
+	return !known || !slices.ContainsFunc(nsdiff.Kinds(), func(k nsdiff.Kind) bool {
+		_, err := set.Namespace(k)
+		return err != nil && !errors.Is(err, nsdiff.ErrAbsent)
+	})
+}
+
+// writeExcess tells in full what processes hold beyond the first.
+func writeExcess(w io.Writer, found inspect.Processes, o output) {
+	var notes []note
+	for _, p := range found.List {
+		for _, e := range p.Beyond {
+			notes = append(notes, note{mark: styled("!", styleBad), text: fmt.Sprintf("%d %s: %s", p.PID, p.Name, excessText(e, o))})
+		}
+		if p.Origin == inspect.OriginOutside {
+			notes = append(notes, note{
+				mark: styled("!", styleBad),
+				text: fmt.Sprintf("%d %s: started from outside of the container, by process %d", p.PID, p.Name, p.Parent),
+			})
+		}
+	}
+	writeNotes(w, "Beyond the first process:", notes, o)
+}
+
+func excessText(e inspect.Excess, o output) string {
+	has := e.Has
+	if names := strings.Split(has, ","); e.Kind == inspect.ExcessCapabilities && len(names) > 3 && !o.wide() {
+		has = fmt.Sprintf("%s and %d more", strings.Join(names[:3], ","), len(names)-3)
+	}
+	if e.Whose != "" {
+		has += " (" + e.Whose + ")"
+	}
+	subject := strings.TrimSpace(string(e.Kind) + " " + e.What)
+	if e.Kind == inspect.ExcessCapabilities && !o.wide() {
+		return subject + ": " + has
+	}
+	return fmt.Sprintf("%s: %s; the first process has %s", subject, quoteEmpty(has), quoteEmpty(e.First))
+}
+
+// writeLeaks tells what is open outside of the processes' mounts: first what nothing explains, then what is unknown.
+func writeLeaks(w io.Writer, found inspect.Processes, o output) {
+	var bad, unknown, harmless []note
+	for _, s := range sharedLeaks(found.List) {
+		switch {
+		case s.leak.Unknown != "":
+			unknown = append(unknown, s.note())
+		case s.leak.Reason != "":
+			harmless = append(harmless, s.note())
+		default:
+			bad = append(bad, s.note())
+		}
+	}
+	writeNotes(w, "Leaks:", append(append(bad, unknown...), harmless...), o)
+}
+
+// sharedLeak is a leak with the processes that have it: children inherit open files.
+type sharedLeak struct {
+	leak   inspect.Leak
+	owners []string
+}
+
+func sharedLeaks(list []inspect.Process) []sharedLeak {
+	var shared []sharedLeak
+	place := map[inspect.Leak]int{}
+	for _, p := range list {
+		leaks, _ := p.Leaks.Value()
+		if cause := p.Leaks.Cause(); cause != nil {
+			leaks = []inspect.Leak{{Unknown: cause.Error()}}
+		}
+		for _, l := range leaks {
+			n, known := place[l]
+			if !known {
+				n = len(shared)
+				place[l] = n
+				shared = append(shared, sharedLeak{leak: l})
+			}
+			shared[n].owners = append(shared[n].owners, fmt.Sprintf("%d %s", p.PID, p.Name))
+		}
+	}
+	return shared
+}
+
+func (s sharedLeak) note() note {
+	owners := strings.Join(s.owners, ", ")
+	n := note{text: fmt.Sprintf("%s of %s is %s", s.leak.What, owners, s.leak.Path)}
+	switch {
+	case s.leak.What == "":
+		n.text = "open files of " + owners
+	case s.leak.Path == "":
+		n.text = fmt.Sprintf("%s of %s", s.leak.What, owners)
+	}
+	if s.leak.Unknown != "" {
+		n.mark, n.why = styled("?", styleUnknown), "unknown: "+s.leak.Unknown
+		return n
+	}
+	n.text += fmt.Sprintf(", on mount %d", s.leak.Mount)
+	if s.leak.Host != "" {
+		n.text += ", which the host has at " + s.leak.Host
+	}
+	if s.leak.Reason != "" {
+		n.mark, n.why = plain(" "), "harmless: "+s.leak.Reason
+		return n
+	}
+	n.mark = styled("!", styleBad)
+	n.why = "that mount is not in the process's mount namespace: it leads out of the container, as in CVE-2024-21626"
+	return n
+}
+
+// note is a line below a table, with a mark before it and an explanation below.
+type note struct {
+	mark cell
+	text string
+	why  string
+}
+
+func writeNotes(w io.Writer, title string, notes []note, o output) {
+	if len(notes) == 0 {
+		return
+	}
+	say(w, title, "\n")
+	const indent = "      "
+	for _, n := range notes {
+		say(w, "  ", n.mark.paint(o.color), " ", wrap(escapeLine(n.text), o.terminal.width-4, indent), "\n")
+		if n.why != "" {
+			say(w, indent, wrap(escapeLine(n.why), o.terminal.width-len(indent), indent), "\n")
+		}
+	}
+}

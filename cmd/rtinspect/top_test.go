@@ -1,0 +1,253 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rtinspect/rtinspect/caps"
+	"github.com/rtinspect/rtinspect/inspect"
+	"github.com/rtinspect/rtinspect/nsdiff"
+)
+
+// tree is a container with processes.
+func tree(processes inspect.Processes) inspect.ContainerProcesses {
+	return inspect.ContainerProcesses{Container: ended().Container, Processes: inspect.KnownFact(processes, "/proc")}
+}
+
+// plainProcess returns a process of which everything is known.
+func plainProcess(pid, depth int, origin inspect.Origin, args ...string) inspect.Process {
+	const source = "/proc/PID"
+	return inspect.Process{
+		PID: pid, Parent: pid - 1, Depth: depth, Origin: origin, State: "sleeping", Name: "sh",
+		Inside:       inspect.KnownFact(pid%100, source),
+		Args:         inspect.KnownFact(args, source),
+		User:         inspect.KnownFact(inspect.UserInForce{Inside: inspect.KnownFact(inspect.User{}, source)}, source),
+		Capabilities: inspect.KnownFact(caps.State{}, source),
+		Seccomp:      inspect.KnownFact(inspect.SeccompInForce{Mode: inspect.SeccompFilter, Filters: inspect.KnownFact(1, source)}, source),
+		AppArmor:     inspect.AbsentFact[string]("no AppArmor"),
+		SELinux:      inspect.AbsentFact[string]("no SELinux"),
+		Namespaces:   inspect.AbsentFact[nsdiff.Set]("not compared here"),
+		Root:         inspect.KnownFact("/", source),
+		Beyond:       []inspect.Excess{},
+		Leaks:        inspect.KnownFact([]inspect.Leak{}, source),
+	}
+}
+
+// suspects have what the recorded processes do not.
+func suspects() inspect.ContainerProcesses {
+	cause := errors.New("open /proc/203/fd: permission denied")
+	more := plainProcess(201, 1, inspect.OriginChild, "sh", "-c", strings.Repeat("long ", 40))
+	more.Beyond = []inspect.Excess{
+		{Kind: inspect.ExcessCapabilities, What: "effective", Has: caps.DefaultContainerd.String(), First: "none", Whose: "in its own user namespace only"},
+		{Kind: inspect.ExcessCapabilities, What: "permitted", Has: "CAP_SYS_ADMIN", First: "none"},
+		{Kind: inspect.ExcessNamespace, What: "pid", Has: "pid:[4026531836]", First: "pid:[4026532000]", Whose: "the host's"},
+		{Kind: inspect.ExcessSeccomp, Has: "disabled", First: "filter"},
+		{Kind: inspect.ExcessLabel, What: "apparmor", Has: "", First: "cri-containerd.apparmor.d (enforce)"},
+	}
+	leaking := plainProcess(202, 2, inspect.OriginChild, "sleep", "1")
+	leaking.Leaks = inspect.KnownFact([]inspect.Leak{
+		{What: "fd/0", Path: "/dev/null", Mount: 24, Host: "/dev", Reason: "the host's /dev/null"},
+		{What: "fd/7", Path: "/", Mount: 31, Host: "/sys/fs/cgroup"},
+		{What: "fd/9", Path: "/gone", Mount: 77},
+		{What: "cwd", Path: "/data", Unknown: "on nfs4, which could keep us waiting"},
+	}, "/proc/202/fdinfo")
+	heir := plainProcess(204, 2, inspect.OriginChild, "sleep", "2")
+	heir.Leaks = leaking.Leaks
+	shut := plainProcess(203, 1, inspect.OriginExec)
+	shut.Args = inspect.UnknownFact[[]string](cause)
+	shut.Inside = inspect.UnknownFact[int](cause)
+	shut.User = inspect.UnknownFact[inspect.UserInForce](cause)
+	shut.Leaks = inspect.UnknownFact[[]inspect.Leak](cause)
+	zombie := plainProcess(205, 0, inspect.OriginAdopted)
+	zombie.State, zombie.Args = "zombie", inspect.AbsentFact[[]string]("it has ended")
+	zombie.Leaks = inspect.AbsentFact[[]inspect.Leak]("it has ended")
+	return tree(inspect.Processes{
+		List: []inspect.Process{
+			plainProcess(200, 0, inspect.OriginFirst, "sh"), more, leaking, heir, shut, zombie,
+			plainProcess(206, 0, inspect.OriginOutside, "nsenter", "-a"),
+		},
+		Ended: 2, Missing: "3 processes could not be told to be of a container or not",
+	})
+}
+
+// headless is a container whose first process is not known.
+func headless() inspect.ContainerProcesses {
+	return tree(inspect.Processes{List: []inspect.Process{plainProcess(300, 0, inspect.OriginOutside, "sh")}, Ended: 1})
+}
+
+// closed is a container of whose processes nothing is known.
+func closed() inspect.ContainerProcesses {
+	return inspect.ContainerProcesses{
+		Container: unreadable().Container,
+		Processes: inspect.UnknownFact[inspect.Processes](errors.New("open /proc: permission denied")),
+	}
+}
+
+// TestTop compares trees with testdata/golden.
+func TestTop(t *testing.T) {
+	list := append(recorded[[]inspect.ContainerProcesses](t, "processes.json"),
+		suspects(), headless(), closed(), tree(inspect.Processes{List: []inspect.Process{}}))
+	bare, colored := sampleOutput(formatTable), sampleOutput(formatTable)
+	bare.headers, bare.whole = false, true
+	colored.color = true
+	quiet := sampleOutput(formatTable)
+	quiet.quiet = true
+	for name, o := range map[string]output{
+		"top": sampleOutput(formatTable), "top-wide": sampleOutput(formatWide), "top-bare": bare, "top-color": colored, "top-quiet": quiet,
+	} {
+		golden(t, name+".txt", render(t, topAnswer(list), o))
+	}
+	golden(t, "top-gaps.txt", []byte(topGaps(append(list, suspects(), closed())).Error()+"\n"))
+	if err := topGaps(list[:2]); err != nil {
+		t.Errorf("recorded processes without gaps: %v", err)
+	}
+}
+
+// TestTopJSON: what is printed reads back as the library's types, unchanged; no container is an empty array.
+func TestTopJSON(t *testing.T) {
+	text := render(t, topAnswer(append(recorded[[]inspect.ContainerProcesses](t, "processes.json"), suspects(), closed())), sampleOutput(formatJSON))
+	var back []inspect.ContainerProcesses
+	if err := json.Unmarshal(text, &back); err != nil {
+		t.Fatal(err)
+	}
+	if again := render(t, topAnswer(back), sampleOutput(formatJSON)); !bytes.Equal(again, text) {
+		t.Errorf("got\n%s\nwant\n%s", again, text)
+	}
+	if text := render(t, topAnswer(nil), sampleOutput(formatJSON)); string(text) != "[]\n" {
+		t.Errorf("no container: %q", text)
+	}
+}
+
+// TestBranches draws trees: siblings are joined, what is below the last has no line above it.
+func TestBranches(t *testing.T) {
+	for _, tc := range []struct {
+		depths []int
+		want   string
+	}{
+		{nil, ""},
+		{[]int{0, 0}, "|"},
+		{[]int{0, 1, 1}, "|├─ |└─ "},
+		{[]int{0, 1, 2, 1, 2, 3, 0, 1}, "|├─ |│  └─ |└─ |   └─ |      └─ ||└─ "},
+	} {
+		var list []inspect.Process
+		for _, d := range tc.depths {
+			list = append(list, inspect.Process{Depth: d})
+		}
+		if got := strings.Join(branches(list), "|"); got != tc.want {
+			t.Errorf("%v: %q, want %q", tc.depths, got, tc.want)
+		}
+	}
+	var deep []inspect.Process
+	for d := range 5000 {
+		deep = append(deep, inspect.Process{Depth: d})
+	}
+	drawn := branches(deep)
+	if last := drawn[4999]; last != "(4999 deep) " {
+		t.Errorf("a deep tree: %q", last)
+	}
+	if !strings.HasSuffix(drawn[deepest], "└─ ") {
+		t.Errorf("depth %d: %q", deepest, drawn[deepest])
+	}
+}
+
+// TestTopMarks: what is unknown is never shown as harmless, and what is bad never as unknown.
+func TestTopMarks(t *testing.T) {
+	base := plainProcess(1, 0, inspect.OriginFirst)
+	for want, change := range map[string]func(*inspect.Process){
+		"":   func(*inspect.Process) {},
+		"! ": func(p *inspect.Process) { p.Origin = inspect.OriginOutside },
+		"!":  func(p *inspect.Process) { p.Leaks = inspect.KnownFact([]inspect.Leak{{What: "cwd", Path: "/"}}, "") },
+		"?":  func(p *inspect.Process) { p.Leaks = inspect.KnownFact([]inspect.Leak{{What: "cwd", Unknown: "x"}}, "") },
+		"?  ": func(p *inspect.Process) {
+			p.Seccomp = inspect.UnknownFact[inspect.SeccompInForce](errors.New("no line Seccomp"))
+		},
+	} {
+		p := plainProcess(2, 0, inspect.OriginExec)
+		change(&p)
+		if got := mark(p, &base).text; got != strings.TrimSpace(want) {
+			t.Errorf("%q: marked %q", want, got)
+		}
+	}
+	if got := mark(base, nil).text; got != "?" {
+		t.Errorf("without a first process: %q", got)
+	}
+	p := plainProcess(2, 0, inspect.OriginExec)
+	p.Capabilities = inspect.UnknownFact[caps.State](errors.New("denied"))
+	if got := beyondCell(p, &base).text; got != "unknown" {
+		t.Errorf("capabilities unknown: beyond %q", got)
+	}
+	q := plainProcess(3, 0, inspect.OriginExec)
+	q.Namespaces = inspect.KnownFact(nsdiff.Set{}, "of which none could be read")
+	if got := beyondCell(q, &base).text; got != "unknown" {
+		t.Errorf("namespaces unknown: beyond %q", got)
+	}
+	p.Beyond = []inspect.Excess{{Kind: inspect.ExcessSeccomp}}
+	if got := beyondCell(p, &base).text; got != "seccomp, rest unknown" {
+		t.Errorf("capabilities unknown: beyond %q", got)
+	}
+}
+
+// TestTopNothingRaw: nothing that a container or its processes control reaches the terminal as it is.
+func TestTopNothingRaw(t *testing.T) {
+	p := plainProcess(7, 0, inspect.Origin(hostile), hostile)
+	p.State, p.Name = hostile, hostile
+	p.AppArmor, p.SELinux = inspect.KnownFact(hostile, ""), inspect.UnknownFact[string](errors.New(hostile))
+	p.Beyond = []inspect.Excess{{Kind: hostile, What: hostile, Has: hostile, First: hostile, Whose: hostile}}
+	leaks := []inspect.Leak{
+		{What: hostile, Path: hostile, Host: hostile}, {What: "cwd", Path: hostile, Reason: hostile}, {What: "root", Unknown: hostile},
+	}
+	p.Leaks = inspect.KnownFact(leaks, hostile)
+	bare := p
+	bare.Args = inspect.UnknownFact[[]string](errors.New(hostile))
+	bare.Leaks = inspect.UnknownFact[[]inspect.Leak](errors.New(hostile))
+	c := tree(inspect.Processes{List: []inspect.Process{p, bare}, Missing: hostile})
+	c.Container = hostileReport().Container
+	template, err := parseTemplate("{{json .}} {{.name}}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, format := range []string{formatTable, formatWide, formatJSON, formatYAML, formatGoTemplate} {
+		o := sampleOutput(format)
+		o.template, o.terminal.is, o.whole = template, true, true
+		lines := strings.Split(string(render(t, topAnswer([]inspect.ContainerProcesses{c, closed()}), o)), "\n")
+		if !slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, "gpj.") }) {
+			t.Errorf("%s: does not show the name", format)
+		}
+		for _, line := range lines {
+			if escapeLine(line) != line || strings.HasPrefix(line, "root") {
+				t.Errorf("%s: raw: %q", format, line)
+			}
+		}
+	}
+}
+
+// TestLabTop: a pod's processes as its manifest has them, with a shared pid namespace too.
+func TestLabTop(t *testing.T) {
+	labManifests(t)
+	for _, name := range []string{"app", "sidecar"} {
+		ref := "pod-shared-pid/" + name
+		page := whole(t, "top", ref, "--no-headers")
+		pid := strings.TrimSpace(whole(t, "top", "-q", ref))
+		inside := strings.Fields(statusLine(t, "/proc/"+pid+"/status", "NSpid"))
+		want := fmt.Sprintf("  %s  %s ", pid, inside[len(inside)-1])
+		if inside[len(inside)-1] == "1" || !strings.Contains(page, "\n"+want) || !strings.Contains(page, "  first ") {
+			t.Errorf("%s: want %q in\n%s", ref, want, page)
+		}
+	}
+	all := strings.Fields(whole(t, "top", "-q"))
+	var list []inspect.ContainerProcesses
+	if err := json.Unmarshal([]byte(whole(t, "top", "-o", "json")), &list); err != nil {
+		t.Fatal(err)
+	}
+	if len(list) < 15 || len(all) < len(list) {
+		t.Errorf("%d processes of %d containers", len(all), len(list))
+	}
+	if page := whole(t, "top"); strings.Count(page, "default/") < 10 || strings.Contains(page, "!") {
+		t.Errorf("pods that nothing was done to:\n%s", page)
+	}
+}

@@ -1,0 +1,275 @@
+package inspect
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/rtinspect/rtinspect/internal/procfs"
+	"github.com/rtinspect/rtinspect/nsdiff"
+)
+
+// Leak is a working folder, root or open file of a process whose mount is not in
+// the process's mount namespace: it leads out of the container. runc before
+// 1.1.12 could be made to leave one (CVE-2024-21626).
+type Leak struct {
+	// What is cwd, root or fd/N.
+	What string `json:"what"`
+	// Path is what the kernel shows for it, from the root of its mounts.
+	Path string `json:"path"`
+	// Mount is the number of its mount.
+	Mount int `json:"mount"`
+	// Host is where the host has that mount, empty when it has none: it may be
+	// of another container, or unmounted.
+	Host string `json:"host,omitempty"`
+	// Reason says why it is harmless. Without one it is not known to be.
+	Reason string `json:"reason,omitempty"`
+	// Unknown says why its mount could not be told; then Mount is 0, and whether
+	// it is a leak is not known.
+	Unknown string `json:"unknown,omitempty"`
+}
+
+// AnonymousFile is a kind of open file on a mount of the kernel's own, which is
+// in no mount namespace, and leads nowhere.
+type AnonymousFile struct {
+	// Link is how the links in /proc/PID/fd to such files start.
+	Link string `json:"link"`
+	// Reason says why it is harmless.
+	Reason string `json:"reason"`
+}
+
+// AnonymousFiles returns the kinds of file that are no leaks, though no process
+// has their mounts in its mountinfo. A file with a path may have such a name as
+// well: it counts only on the kernel's own mount.
+func AnonymousFiles() []AnonymousFile {
+	return []AnonymousFile{
+		{"pipe:[", "a pipe has no name in any file system"},
+		{"socket:[", "a socket has no name in any file system; whom it is connected to is another question"},
+		{"anon_inode:", "an object of the kernel's: eventfd, epoll, timerfd, signalfd, inotify, io_uring, bpf, pidfd, perf_event"},
+		{"pidfd:[", "a process; opening its files needs the rights over it all the same"},
+		{"net:[", "a namespace, as all kinds of them; to enter it takes CAP_SYS_ADMIN over it"},
+		{"/memfd:", "memory of memfd_create(2)"},
+		{"/dmabuf:", "memory that is shared with a device; its fdinfo has exp_name"},
+	}
+}
+
+// hostNull is why a common leak is harmless.
+const hostNull = "the host's /dev/null, which the runtime opens as standard input: nothing can be reached from it"
+
+// leakFinder finds leaks in the processes of a node.
+type leakFinder struct {
+	host   hostMounts
+	memory map[int]bool // the kernel's own mounts for memory
+}
+
+func newLeakFinder(i *Inspector, host hostMounts) leakFinder {
+	memory, err := i.fs.MemoryMounts()
+	if err != nil {
+		memory = nil // then memory files are not known to be harmless
+	}
+	return leakFinder{host: host, memory: memory}
+}
+
+// find returns the leaks of a process. first opens the container's first
+// process, or none: of a process with a root of its own in the same mount
+// namespace, mountinfo shows less than the namespace has.
+func (l leakFinder) find(p *procfs.Process, first func() (*procfs.Process, error)) Fact[[]Leak] {
+	table, err := readMounts(p)
+	if err != nil {
+		return UnknownFact[[]Leak](err)
+	}
+	files, err := l.openFiles(p, table)
+	if err != nil {
+		return UnknownFact[[]Leak](err)
+	}
+	leaks := []Leak{}
+	files = slices.DeleteFunc(files, func(f Leak) bool { return f.Unknown == "" && table.has(f.Mount) })
+	if len(files) == 0 {
+		return KnownFact(leaks, p.Path("fdinfo"))
+	}
+	// It may have been mounted after the first look.
+	again, err := readMounts(p)
+	whole, wholeErr := namespaceMounts(p, first)
+	if err := errors.Join(err, wholeErr); err != nil {
+		return UnknownFact[[]Leak](err)
+	}
+	for _, f := range files {
+		if f.Unknown != "" {
+			leaks = append(leaks, f)
+			continue
+		}
+		if again.has(f.Mount) || whole.has(f.Mount) {
+			continue
+		}
+		// And it may have been closed, and its file system unmounted, between.
+		if now, ok := l.look(p, f.What, table); ok && now.Mount == f.Mount {
+			leaks = append(leaks, l.explain(f))
+		}
+	}
+	return KnownFact(leaks, p.Path("fdinfo"))
+}
+
+func (t mountTable) byID(id int) (Mount, bool) {
+	n := slices.IndexFunc(t.list, func(m Mount) bool { return m.ID == id })
+	if n < 0 {
+		return Mount{}, false
+	}
+	return t.list[n], true
+}
+
+func (t mountTable) has(id int) bool {
+	_, ok := t.byID(id)
+	return ok
+}
+
+// namespaceMounts are the mounts that the container's first process sees, where
+// p is in the same mount namespace.
+func namespaceMounts(p *procfs.Process, first func() (*procfs.Process, error)) (mountTable, error) {
+	own, err := p.Readlink("ns/mnt")
+	if err != nil {
+		return mountTable{}, err
+	}
+	f, err := first()
+	if f == nil || err != nil {
+		return mountTable{}, nil //nolint:nilerr // without it there is only what p sees
+	}
+	defer f.Close() //nolint:errcheck // opened for reading
+	if link, err := f.Readlink("ns/mnt"); err != nil || link != own || f.PID() == p.PID() {
+		return mountTable{}, nil //nolint:nilerr // the same
+	}
+	return readMounts(f)
+}
+
+// openFiles returns the working folder, the root and the open files, without
+// those that are anonymous.
+func (l leakFinder) openFiles(p *procfs.Process, table mountTable) ([]Leak, error) {
+	numbers, err := p.ReadDir("fd")
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Leak, 0, len(numbers)+2)
+	for _, what := range slices.Concat([]string{"cwd", "root"}, prefixed("fd/", numbers)) {
+		if f, ok := l.look(p, what, table); ok {
+			list = append(list, f)
+		}
+	}
+	return list, nil
+}
+
+func prefixed(prefix string, names []string) []string {
+	list := make([]string, 0, len(names))
+	for _, name := range names {
+		list = append(list, prefix+name)
+	}
+	return list
+}
+
+// look tells on which mount one of them is. It is not ok when it is anonymous,
+// or was closed meanwhile.
+func (l leakFinder) look(p *procfs.Process, what string, table mountTable) (Leak, bool) {
+	f := Leak{What: what}
+	var err error
+	if f.Path, err = p.Readlink(what); err == nil && isAnonymous(f.Path) {
+		return Leak{}, false
+	}
+	var info []byte
+	if err == nil {
+		f.Mount, info, err = l.mountOf(p, f, table)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, ErrNoProcess):
+		return Leak{}, false
+	case err != nil:
+		f.Unknown = err.Error()
+		return f, true
+	}
+	return f, !l.isMemory(f, info)
+}
+
+// mountOf tells on which mount the working folder, the root or an open file is.
+func (l leakFinder) mountOf(p *procfs.Process, f Leak, table mountTable) (mount int, info []byte, err error) {
+	number, isFile := strings.CutPrefix(f.What, "fd/")
+	if isFile {
+		if info, err = p.ReadFile("fdinfo/" + number); err != nil {
+			return 0, nil, err
+		}
+		mount, err = parseMountID(info)
+		return mount, info, err
+	}
+	// The path may be one of the container's or of the host's.
+	if l.host.err != nil {
+		return 0, nil, l.host.err
+	}
+	for _, t := range []mountTable{table, l.host.mountTable} {
+		if m, ok := t.at(f.Path); ok && mayWait(m) {
+			return 0, nil, fmt.Errorf("%s: on %s, which could keep us waiting", p.Path(f.What), m.Type)
+		}
+	}
+	mount, err = p.MountID(f.What)
+	return mount, nil, err
+}
+
+// mayWait takes the file systems that ask their server even when a file is
+// opened with O_PATH.
+func mayWait(m Mount) bool {
+	switch m.Type {
+	case "nfs", "nfs4", "9p", "afs", "ceph", "cifs", "smb3", "gfs2", "ocfs2":
+		return true
+	}
+	return false
+}
+
+// parseMountID reads the line mnt_id of /proc/PID/fdinfo/N, see
+// proc_pid_fdinfo(5).
+func parseMountID(info []byte) (int, error) {
+	line, ok := statusLine(info, "mnt_id")
+	if !ok {
+		return 0, errors.New("no line mnt_id: Linux shows it since 3.15")
+	}
+	n, err := strconv.ParseUint(line, 10, 31)
+	if err != nil {
+		return 0, fmt.Errorf("line mnt_id: %q: want a number", line)
+	}
+	return int(n), nil
+}
+
+// isAnonymous takes the names that no path can have, as they do not start with a
+// slash.
+func isAnonymous(link string) bool {
+	if strings.HasPrefix(link, "/") {
+		return false
+	}
+	if _, err := nsdiff.Parse(link); err == nil {
+		return true
+	}
+	return slices.ContainsFunc(AnonymousFiles(), func(a AnonymousFile) bool { return strings.HasPrefix(link, a.Link) })
+}
+
+// isMemory takes memory files, whose names a path may have as well: they are on
+// mounts of the kernel's own, or have a line that only they have.
+func (l leakFinder) isMemory(f Leak, info []byte) bool {
+	switch {
+	case strings.HasPrefix(f.Path, "/memfd:"):
+		return l.memory[f.Mount]
+	case strings.HasPrefix(f.Path, "/dmabuf:"):
+		_, ok := statusLine(info, "exp_name")
+		return ok
+	}
+	return false
+}
+
+// explain adds what the host knows of a leak's mount.
+func (l leakFinder) explain(f Leak) Leak {
+	m, ok := l.host.byID(f.Mount)
+	if !ok {
+		return f
+	}
+	f.Host = m.Point
+	if f.Path == "/dev/null" && m.Point == "/dev" && m.Root == "/" && inMemory(m) {
+		f.Reason = hostNull
+	}
+	return f
+}

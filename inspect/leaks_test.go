@@ -1,0 +1,193 @@
+package inspect
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rtinspect/rtinspect/internal/procfs"
+)
+
+// noFirst is a container whose first process is not there.
+func noFirst() (*procfs.Process, error) { return nil, nil }
+
+func TestIsAnonymous(t *testing.T) {
+	for link, want := range map[string]bool{
+		"pipe:[12]": true, "socket:[12]": true, "anon_inode:[eventpoll]": true, "anon_inode:bpf-map": true, "net:[4026531833]": true,
+		"pid_for_children:[1]": false, "/pipe:[12]": false, "/etc": false, "(unreachable)/x": false, "": false,
+		"/memfd:x (deleted)": false, "/dmabuf:": false, // told by their mounts
+	} {
+		if got := isAnonymous(link); got != want {
+			t.Errorf("%q: %v", link, got)
+		}
+	}
+	memory := leakFinder{memory: map[int]bool{0: true}}
+	for _, tc := range []struct {
+		path, info string
+		mount      int
+		want       bool
+	}{
+		{"/memfd:x (deleted)", "", 0, true},
+		{"/memfd:x (deleted)", "", 5, false},
+		{"/x", "", 0, false},
+		{"/dmabuf:", "pos:\t0\nmnt_id:\t9\nsize:\t32768\ncount:\t2\nexp_name:\tsystem-heap\n", 9, true},
+		{"/dmabuf:", "pos:\t0\nmnt_id:\t9\n", 9, false},
+	} {
+		if got := memory.isMemory(Leak{Path: tc.path, Mount: tc.mount}, []byte(tc.info)); got != tc.want {
+			t.Errorf("%+v: %v", tc, got)
+		}
+	}
+}
+
+func FuzzParseMountID(f *testing.F) {
+	f.Add([]byte("pos:\t0\nflags:\t0100002\nmnt_id:\t325\nino:\t6\n"))
+	f.Fuzz(func(t *testing.T, info []byte) {
+		id, err := parseMountID(info)
+		if err != nil {
+			return
+		}
+		if back, err := parseMountID(fmt.Appendf(nil, "pos:\t0\nmnt_id:\t%d\n", id)); err != nil || back != id {
+			t.Errorf("%d reads back as %d, %v", id, back, err)
+		}
+	})
+}
+
+// TestHarmlessFiles: whatever the kernel keeps on mounts of its own is no leak.
+func TestHarmlessFiles(t *testing.T) {
+	memory, err := unix.MemfdCreate("x", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(memory)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	l, err := net.Listen("unix", "@rtinspect-test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ns, err := os.Open("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	pidfd, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pidfd)
+	folder, err := os.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer folder.Close()
+	p, err := procfs.FS{}.OpenSelf()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	leaks, ok := newLeakFinder(&Inspector{}, hostMounts{}).find(p, noFirst).Value()
+	for _, leak := range leaks {
+		// The test may have been started with files of another namespace.
+		if leak.What != "fd/0" && leak.What != "fd/1" && leak.What != "fd/2" {
+			t.Errorf("%+v", leak)
+		}
+	}
+	if !ok {
+		t.Error("unknown")
+	}
+}
+
+// TestLeaks: files on a file system that was unmounted, one of them with the name of a memory file.
+func TestLeaks(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: makes a mount namespace")
+	}
+	dir := t.TempDir()
+	cmd := exec.Command("unshare", "-m", "--propagation", "private", "sh", "-ec",
+		`mount -t tmpfs tmpfs $0; echo >"$0/memfd:x (deleted)"; exec 5<"$0/memfd:x (deleted)" 6</; cd $0; umount -l $0; echo ready; exec sleep 1000`, dir)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
+	if _, err := out.Read(make([]byte, 6)); err != nil {
+		t.Fatal(err)
+	}
+	p, err := procfs.FS{}.Open(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	leaks, _ := newLeakFinder(&Inspector{}, hostMounts{}).find(p, noFirst).Value()
+	got := map[string]string{}
+	for _, l := range leaks {
+		got[l.What] = l.Path + l.Host + l.Reason + l.Unknown
+	}
+	if got["cwd"] != "/" || got["fd/5"] != "/memfd:x (deleted)" {
+		t.Errorf("%v", got)
+	}
+	for _, what := range []string{"root", "fd/6"} {
+		if text, found := got[what]; found {
+			t.Errorf("%s is in its mounts: %s", what, text)
+		}
+	}
+}
+
+// TestMayWait: a working folder on a network file system is not even opened.
+func TestMayWait(t *testing.T) {
+	own := table(t, "1 0 0:1 / / rw - overlay o rw\n2 1 0:2 / /data rw - nfs4 server:/x rw\n")
+	host := newHostMounts(table(t, "1 0 0:1 / / rw - ext4 o rw\n2 1 0:2 / /srv rw - 9p x rw\n"), "", nil)
+	l := leakFinder{host: host}
+	dir := t.TempDir()
+	for path, want := range map[string]string{"/data/x": "nfs4", "/srv": "9p"} {
+		p := recorded(t, nil)
+		f := Leak{What: "cwd", Path: path}
+		if _, _, err := l.mountOf(p, f, own); err == nil || !strings.Contains(err.Error(), want+", which could keep us waiting") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	unknown := leakFinder{host: hostMounts{err: fs.ErrPermission}}
+	if _, _, err := unknown.mountOf(recorded(t, nil), Leak{What: "cwd", Path: dir}, own); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("without the host's mounts: %v", err)
+	}
+	if _, _, err := l.mountOf(recorded(t, nil), Leak{What: "cwd", Path: dir}, own); err == nil || strings.Contains(err.Error(), "waiting") {
+		t.Errorf("elsewhere it is looked at, and not there in this record: %v", err)
+	}
+}
+
+func TestExplain(t *testing.T) {
+	host := newHostMounts(table(t, "1 0 0:1 / / rw - ext4 o rw\n24 1 0:6 / /dev rw - devtmpfs d rw\n25 1 0:7 / /srv rw - ext4 d rw\n"), "", nil)
+	for _, tc := range []struct {
+		leak           Leak
+		host, harmless string
+	}{
+		{Leak{Path: "/dev/null", Mount: 24}, "/dev", hostNull},
+		{Leak{Path: "/dev/sda", Mount: 24}, "/dev", ""},
+		{Leak{Path: "/dev/null", Mount: 25}, "/srv", ""},
+		{Leak{Path: "/etc", Mount: 1}, "/", ""},
+		{Leak{Path: "/etc", Mount: 9}, "", ""},
+	} {
+		if got := (leakFinder{host: host}).explain(tc.leak); got.Host != tc.host || got.Reason != tc.harmless {
+			t.Errorf("%+v: %+v", tc.leak, got)
+		}
+	}
+}

@@ -1,0 +1,53 @@
+package inspect
+
+import (
+	"maps"
+	"regexp"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// redacted stands for a secret.
+const redacted = "<redacted>"
+
+// manifestKey is the annotation in which kubectl keeps the manifest it applied,
+// environment and all. CRI-O keeps every annotation in one of its own.
+const manifestKey = "kubectl.kubernetes.io/last-applied-configuration"
+
+// secretName is in the names of labels, annotations and mount options that hold
+// a secret.
+var secretName = regexp.MustCompile(`(?i)passw(or)?d|passphrase|secret|token|credential|(api|private|access)[-_.]?key`)
+
+// redactNamed returns labels or annotations without what may be secret. The
+// given map is not changed.
+func redactNamed(values map[string]string) map[string]string {
+	clean := maps.Clone(values)
+	for name, value := range values {
+		if name == manifestKey || strings.Contains(value, manifestKey) || secretName.MatchString(name) {
+			clean[name] = redacted
+		}
+	}
+	return clean
+}
+
+// redactEnv hides the values of an environment, in place.
+func redactEnv(env []string) {
+	for i, entry := range env {
+		if name, _, ok := strings.Cut(entry, "="); ok {
+			env[i] = name + "=" + redacted
+		}
+	}
+}
+
+// redactMounts hides passwords in the options of mounts, such as CIFS takes them,
+// in place.
+func redactMounts(mounts []specs.Mount) {
+	for _, m := range mounts {
+		for i, option := range m.Options {
+			if name, _, ok := strings.Cut(option, "="); ok && (name == "pass" || secretName.MatchString(name)) {
+				m.Options[i] = name + "=" + redacted
+			}
+		}
+	}
+}

@@ -1,0 +1,252 @@
+package inspect
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/rtinspect/rtinspect/cgroup"
+	"github.com/rtinspect/rtinspect/internal/procfs"
+	"github.com/rtinspect/rtinspect/nsdiff"
+)
+
+// share completes the namespaces of reports: with whom each is shared, and
+// whether that was asked for. Who shares is known only from all containers of
+// the node.
+func (i *Inspector) share(reports []Report, chosen []*listed, all []listed) {
+	i.readOthers(chosen, all)
+	n := i.neighborhood(all)
+	found := map[*listed][]nsdiff.Sharing{}
+	for _, s := range n.Sharing() {
+		f := n.names[s.Container]
+		found[f] = append(found[f], s)
+	}
+	for r, f := range chosen {
+		inForce, ok := reports[r].Namespaces.InForce.Value()
+		if !ok {
+			continue
+		}
+		why := n.basis(f)
+		for k, s := range found[f] {
+			inForce[k].judge(s, n, why)
+		}
+		if t, ok := reports[r].Tier.Value(); ok && (t == TierSandbox || t == TierVM) {
+			notTheGuests(inForce)
+		}
+	}
+}
+
+// readOthers reads the namespaces of the containers that no report was made of.
+// What cannot be read is unknown, and shared with nobody.
+func (i *Inspector) readOthers(chosen []*listed, all []listed) {
+	reported := map[*listed]bool{}
+	for _, f := range chosen {
+		reported[f] = true
+	}
+	parallel(len(all), func(n int) {
+		f := &all[n]
+		if reported[f] {
+			return
+		}
+		p, _ := i.open(f)
+		if p == nil {
+			return
+		}
+		defer p.Close() //nolint:errcheck // opened for reading
+		if set, err := nsdiff.Read(p); err == nil {
+			f.namespaces = set
+		}
+	})
+}
+
+// judge takes over what was found of a namespace.
+func (n *Namespace) judge(s nsdiff.Sharing, all neighborhood, why Fact[struct{}]) {
+	for _, name := range s.With {
+		other := all.names[name]
+		n.With = append(n.With, Neighbor{ID: other.ID, Name: other.FullName(), Kind: other.Kind})
+	}
+	n.Verdict, n.Reason = s.Verdict, s.Reason
+	err := why.Cause()
+	if s.Kind.Type() == nsdiff.Cgroup {
+		err = errors.Join(err, all.cgroupErr)
+	}
+	if err == nil {
+		n.Expected = KnownFact(s.Expected, why.Source())
+		return
+	}
+	n.Expected = UnknownFact[nsdiff.Expectation](err)
+	if s.Verdict != nsdiff.NotApplicable {
+		n.Verdict, n.Reason = nsdiff.Unproven, "what was asked for is unknown: "+err.Error()
+	}
+}
+
+// notTheGuests withdraws the verdicts of a container that does not run on the
+// host's kernel.
+func notTheGuests(list []Namespace) {
+	const reason = "the process is the sandbox's: its namespaces are not the guest's"
+	for k := range list {
+		list[k].Expected = AbsentFact[nsdiff.Expectation](reason)
+		list[k].Verdict, list[k].Reason = nsdiff.NotApplicable, reason
+	}
+}
+
+// neighborhood is all containers of the node, by names that tell them apart.
+type neighborhood struct {
+	nsdiff.Node
+	names map[string]*listed
+	// sandboxes are the pods' own containers, by podID.
+	sandboxes map[string]*listed
+	// cgroupErr is why it is not known in which version cgroups are mounted.
+	cgroupErr error
+}
+
+func (i *Inspector) neighborhood(all []listed) neighborhood {
+	n := neighborhood{names: map[string]*listed{}, sandboxes: map[string]*listed{}}
+	n.Host = i.host()
+	n.CgroupV2, n.cgroupErr = cgroupV2(i.fs)
+	for c := range all {
+		if f := &all[c]; f.Kind == KindSandbox {
+			n.sandboxes[podID(f)] = f
+		}
+	}
+	pods := map[string]int{}
+	ids := map[string]string{}
+	for c := range all {
+		ids[all[c].Namespace+"/"+all[c].ID] = n.name(&all[c])
+	}
+	for c := range all {
+		f := &all[c]
+		at, ok := pods[podID(f)]
+		if !ok {
+			at = len(n.Pods)
+			pods[podID(f)] = at
+			n.Pods = append(n.Pods, n.pod(f))
+		}
+		n.Pods[at].Containers = append(n.Pods[at].Containers, n.container(f, ids))
+	}
+	return n
+}
+
+// podID tells pods apart. A container that is in none is one of its own.
+func podID(f *listed) string {
+	switch {
+	case f.Kind == KindSandbox, f.Pod == nil, f.Pod.SandboxID == "":
+		return f.Namespace + "/" + f.ID
+	}
+	return f.Namespace + "/" + f.Pod.SandboxID
+}
+
+// name returns a name for a container that no other one has.
+func (n *neighborhood) name(f *listed) string {
+	name := f.FullName()
+	if f.Kind == KindSandbox {
+		name += " (sandbox)"
+	}
+	if n.names[name] != nil {
+		name = fmt.Sprintf("%s (%s/%s)", name, f.Namespace, f.ID)
+	}
+	n.names[name] = f
+	f.unique = name
+	return name
+}
+
+// asked returns the request that tells the namespaces of a container's pod:
+// its sandbox's, or else its own. It is nil when there is none.
+func (n *neighborhood) asked(f *listed) *request {
+	if sandbox := n.sandboxes[podID(f)]; sandbox != nil && sandbox.request != nil {
+		return sandbox.request
+	}
+	return f.request
+}
+
+func (n *neighborhood) pod(f *listed) nsdiff.Pod {
+	p := nsdiff.Pod{Name: podID(f)}
+	q := n.asked(f)
+	if q == nil {
+		return p
+	}
+	o := q.security().namespaces()
+	p.HostNetwork = o.Network == modeNode
+	p.HostPID = o.PID == modeNode
+	p.HostIPC = o.IPC == modeNode
+	p.SharedPID = o.PID == modePod
+	p.UserNamespace = o.userNamespace()
+	return p
+}
+
+func (n *neighborhood) container(f *listed, ids map[string]string) nsdiff.Container {
+	c := nsdiff.Container{ID: f.unique, Sandbox: f.Kind == KindSandbox, Namespaces: f.namespaces}
+	switch {
+	case f.request != nil:
+		sc := f.request.security()
+		o := sc.namespaces()
+		c.Privileged = sc.Privileged
+		if o.PID == modeTarget {
+			c.PIDTarget = ids[f.Namespace+"/"+o.TargetID]
+		}
+	case n.asked(f) == nil && f.spec != nil:
+		c.Expected = expectDeclared(f)
+	}
+	return c
+}
+
+// expectDeclared is what a container's own specification asks for.
+func expectDeclared(f *listed) map[nsdiff.Kind]nsdiff.Expectation {
+	list, ok := declaredNamespaces(f.spec).Value()
+	if !ok {
+		return nil
+	}
+	expected := map[nsdiff.Kind]nsdiff.Expectation{}
+	for _, k := range declaredKinds {
+		switch declaredAs(list, k) {
+		case namespaceRuntimes:
+			expected[k] = nsdiff.ExpectHost
+		case namespaceNew:
+			expected[k] = nsdiff.ExpectOwn
+			if f.Kind == KindSandbox && k != nsdiff.Mnt && k != nsdiff.Cgroup {
+				expected[k] = nsdiff.ExpectPod
+			}
+		default:
+			expected[k] = nsdiff.ExpectPod
+		}
+	}
+	return expected
+}
+
+// basis says where it is known from what was asked for of a container, or why it
+// is not.
+func (n *neighborhood) basis(f *listed) Fact[struct{}] {
+	switch _, err := f.declared(); {
+	case f.requestErr != nil:
+		return UnknownFact[struct{}](f.requestErr)
+	case n.asked(f) != nil:
+		return KnownFact(struct{}{}, requestSource)
+	case err != nil:
+		return UnknownFact[struct{}](err)
+	}
+	if _, ok := declaredNamespaces(f.spec).Value(); !ok {
+		return UnknownFact[struct{}](declaredNamespaces(f.spec).Cause())
+	}
+	return KnownFact(struct{}{}, specSource)
+}
+
+// cgroupV2 tells whether control groups of version 2 alone are mounted here.
+func cgroupV2(fs procfs.FS) (bool, error) {
+	p, err := fs.OpenSelf()
+	if err != nil {
+		return false, err
+	}
+	defer p.Close() //nolint:errcheck // opened for reading
+	data, err := p.ReadFile("mountinfo")
+	if err != nil {
+		return false, err
+	}
+	mounts, err := cgroup.ParseMounts(data)
+	if err != nil {
+		return false, err
+	}
+	mode := cgroup.ModeOf(mounts)
+	if mode == "" {
+		return false, fmt.Errorf("%s: no cgroup is mounted", p.Path("mountinfo"))
+	}
+	return mode == cgroup.Unified, nil
+}

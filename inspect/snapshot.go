@@ -1,0 +1,212 @@
+package inspect
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// SnapshotVersion is the version of the schema that [Snapshot] writes, and the
+// only one that [ReadSnapshot] takes.
+const SnapshotVersion = 1
+
+// Snapshot is what was seen on a node at one time. It is plain data, with a JSON
+// form that [ReadSnapshot] reads back; docs/snapshot.md describes it. What is
+// asked of an [Inspector] can be asked of a Snapshot: the answer is that of its
+// time.
+type Snapshot struct {
+	// Version is the version of the schema, SnapshotVersion.
+	Version int `json:"version"`
+	// Time is when the collecting ended, in UTC.
+	Time time.Time `json:"time"`
+	// Node is the machine and its runtime.
+	Node Node `json:"node"`
+	// Containers are the reports of all containers, sandboxes and ended ones
+	// included, in the order of Inspector.List.
+	Containers []Report `json:"containers"`
+	// Missing says why containers may be missing. Empty when none are.
+	Missing []string `json:"missing"`
+}
+
+// maxSnapshot is the size up to which a snapshot is read, in bytes. That of a
+// node with 1000 containers has a tenth of it.
+const maxSnapshot = 1 << 30
+
+// ReadSnapshot reads the JSON form of a snapshot up to the end of r. It refuses
+// another version of the schema, anything after the snapshot, and what is no
+// snapshot. Keys it does not know are passed over: a later release may add some
+// within a version. A fact that is left out is unknown.
+func ReadSnapshot(r io.Reader) (Snapshot, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxSnapshot+1))
+	switch {
+	case err != nil:
+		return Snapshot{}, err
+	case len(data) > maxSnapshot:
+		return Snapshot{}, fmt.Errorf("not a snapshot: it has more than %d bytes", maxSnapshot)
+	case len(bytes.TrimSpace(data)) == 0:
+		return Snapshot{}, errors.New("not a snapshot: it is empty")
+	}
+	return parseSnapshot(data)
+}
+
+// parseSnapshot looks at the version first: all else may be of another form in
+// another version.
+func parseSnapshot(data []byte) (Snapshot, error) {
+	var head struct {
+		Version *int `json:"version"`
+	}
+	err := json.Unmarshal(data, &head)
+	switch {
+	case isTruncated(err):
+		return Snapshot{}, errors.New("the snapshot is cut short")
+	case err != nil:
+		return Snapshot{}, fmt.Errorf("not a snapshot: %w", err)
+	case head.Version == nil:
+		return Snapshot{}, errors.New("not a snapshot: it has no version")
+	case *head.Version != SnapshotVersion:
+		return Snapshot{}, fmt.Errorf("the snapshot's schema has version %d, this program reads version %d", *head.Version, SnapshotVersion)
+	}
+	var s Snapshot
+	if err := json.Unmarshal(data, &s); err != nil {
+		return Snapshot{}, fmt.Errorf("not a snapshot: %w", err)
+	}
+	if err := s.check(); err != nil {
+		return Snapshot{}, err
+	}
+	return s, nil
+}
+
+// isTruncated tells an end in the middle from a mistake in the middle.
+func isTruncated(err error) bool {
+	syntax, ok := errors.AsType[*json.SyntaxError](err)
+	return ok && syntax.Error() == "unexpected end of JSON input"
+}
+
+// check refuses what would be taken for a node without containers.
+func (s Snapshot) check() error {
+	if s.Time.IsZero() || s.Containers == nil {
+		return errors.New("not a snapshot: it has no time or no containers")
+	}
+	for n, r := range s.Containers {
+		if r.ID == "" || r.Kind != KindContainer && r.Kind != KindSandbox {
+			return fmt.Errorf("not a snapshot: container %d has the id %q and the kind %q", n, r.ID, r.Kind)
+		}
+	}
+	return nil
+}
+
+// MarshalJSON writes the form that the type describes. A byte that is no text, as
+// names in Linux may have, is written as U+FFFD: what is read and written again
+// stays the same.
+func (s Snapshot) MarshalJSON() ([]byte, error) {
+	type plain Snapshot
+	data, err := json.Marshal(plain(s))
+	return replaceEscape(data, `\ufffd`, "\ufffd"), err
+}
+
+// replaceEscape replaces an escape of JSON, but not after a backslash that is
+// itself escaped.
+func replaceEscape(data []byte, escape, with string) []byte {
+	var out bytes.Buffer
+	for {
+		n := bytes.IndexByte(data, '\\')
+		if n < 0 {
+			break
+		}
+		out.Write(data[:n])
+		data = data[n:]
+		if rest, ok := bytes.CutPrefix(data, []byte(escape)); ok {
+			out.WriteString(with)
+			data = rest
+			continue
+		}
+		out.Write(data[:2])
+		data = data[2:]
+	}
+	out.Write(data)
+	return out.Bytes()
+}
+
+// causes returns the texts of what errors.Join put together.
+func causes(err error) []string {
+	if err == nil {
+		return []string{}
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []string{err.Error()}
+	}
+	list := []string{}
+	for _, part := range joined.Unwrap() {
+		list = append(list, causes(part)...)
+	}
+	if strings.Join(list, "\n") != err.Error() {
+		return []string{err.Error()} // it wraps several errors in a sentence of its own
+	}
+	return list
+}
+
+// missing returns an error for each part that could not be listed.
+func (s Snapshot) missing() error {
+	var errs []error
+	for _, cause := range s.Missing {
+		errs = append(errs, errors.New(cause))
+	}
+	return errors.Join(errs...)
+}
+
+// List answers as [Inspector.List].
+func (s Snapshot) List() ([]Container, error) {
+	list := make([]Container, len(s.Containers))
+	for n, r := range s.Containers {
+		list[n] = r.Container
+	}
+	return list, s.missing()
+}
+
+// Details answers as [Inspector.Details].
+func (s Snapshot) Details(refs ...string) ([]Report, error) {
+	list, err := s.List()
+	places, pickErr := pick(list, refs)
+	reports := make([]Report, len(places))
+	for n, place := range places {
+		reports[n] = s.Containers[place]
+	}
+	return reports, errors.Join(err, pickErr)
+}
+
+// Reports answers as [Inspector.Containers].
+func (s Snapshot) Reports(refs ...string) ([]Report, error) {
+	reports, err := s.Details(refs...)
+	for n := range reports {
+		reports[n].Mounts, reports[n].Processes = Fact[Mounts]{}, Fact[Processes]{}
+	}
+	return reports, err
+}
+
+// Processes answers as [Inspector.Processes].
+func (s Snapshot) Processes(refs ...string) ([]ContainerProcesses, error) {
+	reports, err := s.Details(refs...)
+	list := make([]ContainerProcesses, len(reports))
+	for n, r := range reports {
+		list[n] = ContainerProcesses{Container: r.Container, Processes: r.Processes}
+	}
+	return list, err
+}
+
+// RedactArgs hides in s what Options.RedactArgs hides while it is collected.
+func (s *Snapshot) RedactArgs() {
+	for _, r := range s.Containers {
+		program, _ := r.Process.Value()
+		redactArgs(program.Args)
+		processes, _ := r.Processes.Value()
+		for _, p := range processes.List {
+			args, _ := p.Args.Value()
+			redactArgs(args)
+		}
+	}
+}

@@ -1,0 +1,147 @@
+package inspect
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+// SocketContainer is a running container in which a socket can be reached, or
+// of which that is unknown.
+type SocketContainer struct {
+	ID string `json:"id"`
+	// Name is namespace/pod/name, see [Container.FullName].
+	Name string `json:"name"`
+	// Ways are those to the socket in the container; they are unknown when its
+	// mounts or its network namespace could not be read.
+	Ways Fact[[]SocketWay] `json:"ways"`
+}
+
+// SocketWay is a way to a socket in a container.
+type SocketWay struct {
+	// Path is the socket's in the container, whatever it is called there; the
+	// name of an abstract one.
+	Path string `json:"path"`
+	// Mount is the mount through which it is seen: the socket itself or a
+	// folder above it. Nil for an abstract one, which is reached through the
+	// network namespace.
+	//
+	// A read-only mount keeps nobody from connecting.
+	Mount *Mount `json:"mount,omitempty"`
+}
+
+// confines is what of a container's first process decides which sockets it
+// reaches.
+type confines struct {
+	mounts Fact[mountTable]
+	netns  Fact[string]
+}
+
+// reachable fills in the containers of each socket.
+func (i *Inspector) reachable(sockets []*foundSocket, containers []listed) {
+	running := slices.DeleteFunc(slices.Clone(containers), func(c listed) bool {
+		return c.Kind != KindContainer || c.ended()
+	})
+	all := make([]*confines, len(running))
+	parallel(len(running), func(n int) { all[n] = i.confines(&running[n]) })
+	for _, s := range sockets {
+		list := []SocketContainer{}
+		for n, c := range all {
+			if c == nil {
+				continue
+			}
+			ways := s.ways(*c)
+			if found, ok := ways.Value(); ok && len(found) == 0 {
+				continue
+			}
+			list = append(list, SocketContainer{ID: running[n].ID, Name: running[n].FullName(), Ways: ways})
+		}
+		s.Containers = KnownFact(list, "mounts and network namespaces of the containers' first processes")
+	}
+}
+
+// confines reads a container's mounts and network namespace; nil when no process
+// of it runs.
+func (i *Inspector) confines(f *listed) *confines {
+	p, err := i.open(f)
+	if err != nil {
+		return &confines{UnknownFact[mountTable](err), UnknownFact[string](err)}
+	}
+	if p == nil {
+		return nil
+	}
+	defer p.Close() //nolint:errcheck // opened for reading
+	var c confines
+	if mounts, err := readMounts(p); err != nil {
+		c.mounts = UnknownFact[mountTable](err)
+	} else {
+		c.mounts = KnownFact(mounts, p.Path("mountinfo"))
+	}
+	c.netns = linkFact(p, "ns/net")
+	if err := p.Alive(); err != nil {
+		return &confines{UnknownFact[mountTable](err), UnknownFact[string](err)}
+	}
+	return &c
+}
+
+// ways are those in which a container reaches the socket, none when it does not.
+func (s *foundSocket) ways(c confines) Fact[[]SocketWay] {
+	if s.Abstract {
+		return s.waysByNetwork(c)
+	}
+	mounts, ok := c.mounts.Value()
+	if !ok {
+		return UnknownFact[[]SocketWay](c.mounts.Cause())
+	}
+	ways := []SocketWay{}
+	var unknown error
+	for _, fact := range s.at {
+		at, ok := fact.Value()
+		if !ok {
+			unknown = fact.Cause()
+			continue
+		}
+		for _, w := range mounts.ways(at) {
+			if !slices.ContainsFunc(ways, func(other SocketWay) bool { return other.Path == w.Path }) {
+				ways = append(ways, w)
+			}
+		}
+	}
+	if len(ways) == 0 && unknown != nil {
+		return UnknownFact[[]SocketWay](unknown)
+	}
+	return KnownFact(ways, c.mounts.Source())
+}
+
+func (s *foundSocket) waysByNetwork(c confines) Fact[[]SocketWay] {
+	host, ok := s.netns.Value()
+	if !ok {
+		return UnknownFact[[]SocketWay](fmt.Errorf("in which network namespace it listens: %w", s.netns.Cause()))
+	}
+	own, ok := c.netns.Value()
+	if !ok {
+		return UnknownFact[[]SocketWay](c.netns.Cause())
+	}
+	ways := []SocketWay{}
+	if own == host {
+		ways = append(ways, SocketWay{Path: s.Path})
+	}
+	return KnownFact(ways, c.netns.Source())
+}
+
+// ways are the mounts of the file at a place of a file system, or of a folder
+// above it, where no other mount hides it.
+func (t mountTable) ways(at location) []SocketWay {
+	var ways []SocketWay
+	for _, m := range t.list {
+		if m.Device != at.device || !isBelow(at.path, m.Root) {
+			continue
+		}
+		inside := path.Join(m.Point, strings.TrimPrefix(at.path, m.Root))
+		if top, ok := t.at(inside); ok && top.ID == m.ID {
+			ways = append(ways, SocketWay{Path: inside, Mount: &m})
+		}
+	}
+	return ways
+}
