@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/rtinspect/rtinspect/cgroup"
 	"github.com/rtinspect/rtinspect/internal/procfs"
@@ -189,11 +190,13 @@ func parseSysctl(data []byte) (int, error) {
 	return int(n), nil
 }
 
-var bootIDForm = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+var bootIDForm = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+})
 
 func parseBootID(data []byte) (string, error) {
 	id, err := parseLine(data)
-	if err == nil && !bootIDForm.MatchString(id) {
+	if err == nil && !bootIDForm().MatchString(id) {
 		err = fmt.Errorf("%q: want a UUID", id)
 	}
 	return id, err

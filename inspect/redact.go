@@ -4,6 +4,7 @@ import (
 	"maps"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -17,14 +18,16 @@ const manifestKey = "kubectl.kubernetes.io/last-applied-configuration"
 
 // secretName is in the names of labels, annotations and mount options that hold
 // a secret.
-var secretName = regexp.MustCompile(`(?i)passw(or)?d|passphrase|secret|token|credential|(api|private|access)[-_.]?key`)
+var secretName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)passw(or)?d|passphrase|secret|token|credential|(api|private|access)[-_.]?key`)
+})
 
 // redactNamed returns labels or annotations without what may be secret. The
 // given map is not changed.
 func redactNamed(values map[string]string) map[string]string {
 	clean := maps.Clone(values)
 	for name, value := range values {
-		if name == manifestKey || strings.Contains(value, manifestKey) || secretName.MatchString(name) {
+		if name == manifestKey || strings.Contains(value, manifestKey) || secretName().MatchString(name) {
 			clean[name] = redacted
 		}
 	}
@@ -45,7 +48,7 @@ func redactEnv(env []string) {
 func redactMounts(mounts []specs.Mount) {
 	for _, m := range mounts {
 		for i, option := range m.Options {
-			if name, _, ok := strings.Cut(option, "="); ok && (name == "pass" || secretName.MatchString(name)) {
+			if name, _, ok := strings.Cut(option, "="); ok && (name == "pass" || secretName().MatchString(name)) {
 				m.Options[i] = name + "=" + redacted
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/rtinspect/rtinspect/internal/procfs"
 )
@@ -60,25 +61,30 @@ var wellKnownSockets = []string{
 	"/var/lib/kubelet/pod-resources/kubelet.sock",
 }
 
-// socketNames tell the kind by the end of a path, wherever it is.
-var socketNames = []struct {
+type socketName struct {
 	pattern *regexp.Regexp
 	kind    SocketKind
-}{
-	{regexp.MustCompile(`^@/containerd-shim/`), SocketShim},
-	{regexp.MustCompile(`^/.*/s/[0-9a-f]{64}$`), SocketShim},
-	{regexp.MustCompile(`^/(.*/)?containerd\.sock$`), SocketContainerd},
-	{regexp.MustCompile(`^/(.*/)?containerd\.sock\.ttrpc$`), SocketContainerdTTRPC},
-	{regexp.MustCompile(`^/(.*/)?containerd/debug\.sock$`), SocketContainerdDebug},
-	{regexp.MustCompile(`^/(.*/)?containerd-debug\.sock$`), SocketContainerdDebug},
-	{regexp.MustCompile(`^/(.*/)?crio\.sock$`), SocketCRIO},
-	{regexp.MustCompile(`^/(.*/)?cri-dockerd\.sock$`), SocketCRIDockerd},
-	{regexp.MustCompile(`^/(.*/)?docker\.sock$`), SocketDocker},
-	{regexp.MustCompile(`^/(.*/)?podman\.sock$`), SocketPodman},
-	{regexp.MustCompile(`^/(.*/)?buildkitd\.sock$`), SocketBuildKit},
-	{regexp.MustCompile(`^/(.*/)?nri\.sock$`), SocketNRI},
-	{regexp.MustCompile(`^/(.*/)?kubelet\.sock$`), SocketKubelet},
 }
+
+// socketNames tell the kind by the end of a path, wherever it is. They are made
+// when they are needed: at the start they would cost every command its time.
+var socketNames = sync.OnceValue(func() []socketName {
+	return []socketName{
+		{regexp.MustCompile(`^@/containerd-shim/`), SocketShim},
+		{regexp.MustCompile(`^/.*/s/[0-9a-f]{64}$`), SocketShim},
+		{regexp.MustCompile(`^/(.*/)?containerd\.sock$`), SocketContainerd},
+		{regexp.MustCompile(`^/(.*/)?containerd\.sock\.ttrpc$`), SocketContainerdTTRPC},
+		{regexp.MustCompile(`^/(.*/)?containerd/debug\.sock$`), SocketContainerdDebug},
+		{regexp.MustCompile(`^/(.*/)?containerd-debug\.sock$`), SocketContainerdDebug},
+		{regexp.MustCompile(`^/(.*/)?crio\.sock$`), SocketCRIO},
+		{regexp.MustCompile(`^/(.*/)?cri-dockerd\.sock$`), SocketCRIDockerd},
+		{regexp.MustCompile(`^/(.*/)?docker\.sock$`), SocketDocker},
+		{regexp.MustCompile(`^/(.*/)?podman\.sock$`), SocketPodman},
+		{regexp.MustCompile(`^/(.*/)?buildkitd\.sock$`), SocketBuildKit},
+		{regexp.MustCompile(`^/(.*/)?nri\.sock$`), SocketNRI},
+		{regexp.MustCompile(`^/(.*/)?kubelet\.sock$`), SocketKubelet},
+	}
+})
 
 // runtimeProcesses are the programs whose listening sockets are looked for, by
 // the name of the process, which Linux cuts to 15 bytes.
@@ -95,7 +101,7 @@ var runtimeProcesses = map[string]SocketKind{
 
 // kindByName tells the kind of a path or an abstract name.
 func kindByName(name string) (SocketKind, bool) {
-	for _, known := range socketNames {
+	for _, known := range socketNames() {
 		if known.pattern.MatchString(name) {
 			return known.kind, true
 		}
