@@ -58,7 +58,8 @@ type Options struct {
 	// Timeout bounds each call to the runtime. Zero means 10 s. A socket that
 	// accepts the connection and stays silent is given up after 2 s.
 	Timeout time.Duration
-	// Parts are what is read for Containers and Snapshot; zero is all.
+	// Parts are what is read for a [Report]; zero is all. What is left out is
+	// unknown.
 	Parts Parts
 	// ShowSecrets keeps what is "<redacted>" otherwise: the values of environment
 	// variables, of annotations that have them in a copy of the pod's manifest,

@@ -1,11 +1,15 @@
 package inspect
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
+	"github.com/rtinspect/rtinspect/caps"
 	"github.com/rtinspect/rtinspect/cgroup"
+	"github.com/rtinspect/rtinspect/internal/procfs"
 )
 
 func TestLimitsAsked(t *testing.T) {
@@ -116,11 +120,29 @@ func TestLimitDrift(t *testing.T) {
 
 // TestParts: what is left out is unknown, and the zero value leaves nothing out.
 func TestParts(t *testing.T) {
+	p, err := procfs.FS{}.Open(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
 	for parts, want := range map[Parts]string{
 		0: "true true true", PartStatus: "false false false", PartMounts: "true false false", PartNamespaces | PartCgroup: "false true true",
 	} {
-		if got := fmt.Sprint(parts.has(PartMounts), parts.has(PartNamespaces), parts.has(PartCgroup)); got != want {
+		var r Report
+		i := nodeOf(t, mountinfoV1)
+		i.options.Parts, i.cgroups = parts, cgroup.Reader{}
+		if err := i.read(&r, p, Fact[caps.Set]{}); err != nil {
+			t.Fatal(err)
+		}
+		i.readNamespaces(&r, &listed{}, p)
+		i.readCgroup(&r, &listed{}, p)
+		read := func(k Known) bool { return k == Present }
+		got := fmt.Sprint(read(r.ReadonlyRootfs.InForce.Known()), read(r.Namespaces.InForce.Known()), read(r.Cgroup.InForce.Known()))
+		if got != want || !read(r.NoNewPrivs.InForce.Known()) {
 			t.Errorf("%b: %s, want %s", parts, got, want)
+		}
+		if got == "false false false" && !errors.Is(errors.Join(r.ReadonlyRootfs.InForce.Cause()), errLeftOut) {
+			t.Errorf("%v", r.ReadonlyRootfs.InForce.Cause())
 		}
 	}
 }

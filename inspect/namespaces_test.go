@@ -40,21 +40,25 @@ func isolated(t *testing.T, n uint64) nsdiff.Set {
 	})
 }
 
-// testNode is an inspector of a machine with cgroup version 1.
-func testNode(t *testing.T, mountinfo string) *Inspector {
+// nodeOf is an inspector of a machine with these cgroup mounts.
+func nodeOf(t *testing.T, mountinfo string) *Inspector {
 	t.Helper()
-	proc := t.TempDir()
+	root := t.TempDir()
+	proc := filepath.Join(root, "proc")
 	if err := os.MkdirAll(filepath.Join(proc, "7"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Symlink("7", filepath.Join(proc, "self")); err != nil {
 		t.Fatal(err)
 	}
+	mountinfo = strings.ReplaceAll(mountinfo, "/sys", root+"/sys")
 	if err := os.WriteFile(filepath.Join(proc, "7", "mountinfo"), []byte(mountinfo), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	host := nsdiff.Host{First: namespaceSet(t, nil), Machine: true, KernelThread: namespaceSet(t, nil), Release: "6.18.0"}
-	return &Inspector{fs: procfs.FS{Proc: proc}, host: func() nsdiff.Host { return host }}
+	return &Inspector{
+		options: Options{HostRoot: root}, fs: procfs.FS{Proc: proc}, host: func() nsdiff.Host { return host },
+	}
 }
 
 const (
@@ -151,16 +155,14 @@ func TestShare(t *testing.T) {
 			nsdiff.IPC: 100, nsdiff.UTS: 102, nsdiff.Mnt: 300, nsdiff.PID: 301, nsdiff.PIDForChildren: 301,
 		})), "app net surprise: the host's"},
 		"one of its own on version 2 is missing": {mountinfoV2, pod(askedNormal, isolated(t, 300)), "app cgroup surprise: the host's"},
-		"an unknown version of cgroups": {
-			"", pod(askedNormal, isolated(t, 300))[1:],
-			"app cgroup unknown: what was asked for is unknown: PROC/7/mountinfo: no cgroup is mounted",
-		},
+		"an unknown version of cgroups": {"", pod(askedNormal, isolated(t, 300))[1:],
+			"app cgroup unknown: what was asked for is unknown: ROOT/proc/7/mountinfo: no cgroups are mounted on ROOT/sys/fs/cgroup"},
 		"not through the CRI":               {mountinfoV1, []listed{docker}, "docker net surprise: not the host's"},
 		"with a specification that is none": {mountinfoV1, []listed{broken}, "unknown x 10"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			i := testNode(t, tc.mountinfo)
-			got := strings.ReplaceAll(shared(t, i, tc.all), i.fs.Proc, "PROC")
+			i := nodeOf(t, tc.mountinfo)
+			got := strings.ReplaceAll(shared(t, i, tc.all), i.options.HostRoot, "ROOT")
 			if tc.want == "unknown x 10" {
 				if n := strings.Count(got, " unknown: what was asked for is unknown: OCI runtime"); n != 10 {
 					t.Errorf("%d unknown in\n%s", n, got)
@@ -176,7 +178,7 @@ func TestShare(t *testing.T) {
 
 // TestShareOfGuest: a sandbox's process says nothing of its guest.
 func TestShareOfGuest(t *testing.T) {
-	i := testNode(t, mountinfoV1)
+	i := nodeOf(t, mountinfoV1)
 	f := testListed(t, "app", "web", KindContainer, askedNormal, namespaceSet(t, nil))
 	reports := []Report{{Container: f.Container}}
 	reports[0].Tier = KnownFact(TierVM, "runtime")
@@ -202,7 +204,7 @@ func TestNeighbors(t *testing.T) {
 		testListed(t, "", "web", KindSandbox, askedNormal, nsdiff.Set{}),
 		testListed(t, "", "web", KindSandbox, askedNormal, nsdiff.Set{}),
 	}
-	n := testNode(t, mountinfoV1).neighborhood(all)
+	n := nodeOf(t, mountinfoV1).neighborhood(all)
 	var names []string
 	for name := range n.names {
 		names = append(names, name)
@@ -230,7 +232,7 @@ func TestDeclaredNamespaces(t *testing.T) {
 }
 
 func TestNamespaceDrift(t *testing.T) {
-	i := testNode(t, mountinfoV1)
+	i := nodeOf(t, mountinfoV1)
 	p, err := procfs.FS{}.Open(os.Getpid())
 	if err != nil {
 		t.Fatal(err)

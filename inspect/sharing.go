@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/rtinspect/rtinspect/cgroup"
-	"github.com/rtinspect/rtinspect/internal/procfs"
 	"github.com/rtinspect/rtinspect/nsdiff"
 )
 
@@ -102,7 +101,9 @@ type neighborhood struct {
 func (i *Inspector) neighborhood(all []listed) neighborhood {
 	n := neighborhood{names: map[string]*listed{}, sandboxes: map[string]*listed{}}
 	n.Host = i.host()
-	n.CgroupV2, n.cgroupErr = cgroupV2(i.fs)
+	mode := readCgroupMode(hostAt(i.options.HostRoot))
+	v, _ := mode.Value()
+	n.CgroupV2, n.cgroupErr = v == cgroup.Unified, mode.Cause()
 	for c := range all {
 		if f := &all[c]; f.Kind == KindSandbox {
 			n.sandboxes[podID(f)] = f
@@ -227,26 +228,4 @@ func (n *neighborhood) basis(f *listed) Fact[struct{}] {
 		return UnknownFact[struct{}](declaredNamespaces(f.spec).Cause())
 	}
 	return KnownFact(struct{}{}, specSource)
-}
-
-// cgroupV2 tells whether control groups of version 2 alone are mounted here.
-func cgroupV2(fs procfs.FS) (bool, error) {
-	p, err := fs.OpenSelf()
-	if err != nil {
-		return false, err
-	}
-	defer p.Close() //nolint:errcheck // opened for reading
-	data, err := p.ReadFile("mountinfo")
-	if err != nil {
-		return false, err
-	}
-	mounts, err := cgroup.ParseMounts(data)
-	if err != nil {
-		return false, err
-	}
-	mode := cgroup.ModeOf(mounts)
-	if mode == "" {
-		return false, fmt.Errorf("%s: no cgroup is mounted", p.Path("mountinfo"))
-	}
-	return mode == cgroup.Unified, nil
 }
