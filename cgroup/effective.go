@@ -86,6 +86,7 @@ func (e Effective[T]) Cause() error {
 }
 
 type effectiveJSON[T any] struct {
+	// State is known or unknown. Least is the level that sets the limit.
 	State  string     `json:"state"`
 	Least  *Level[T]  `json:"least,omitempty"`
 	AtMost *Level[T]  `json:"atMost,omitempty"`

@@ -26,14 +26,17 @@ type DevicesDeclared struct {
 
 // Device is a device node.
 type Device struct {
-	Path  string `json:"path"`
-	Type  string `json:"type"` // b or c
-	Major int64  `json:"major"`
-	Minor int64  `json:"minor"`
+	// Path is the node's place in the container.
+	Path string `json:"path"`
+	Type string `json:"type"` // b or c
+	// Major and Minor are the device's number.
+	Major int64 `json:"major"`
+	Minor int64 `json:"minor"`
 }
 
 // DeviceRule allows or denies devices.
 type DeviceRule struct {
+	// Allow tells whether it allows.
 	Allow bool   `json:"allow"`
 	Type  string `json:"type"` // a, b or c
 	// Major and Minor are nil for all.

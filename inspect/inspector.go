@@ -198,21 +198,25 @@ func containersOf(found []listed) []Container {
 }
 
 // Snapshot returns the reports of every container, sandboxes and ended ones
-// included, with all that [Inspector.Details] tells, and of the node. The error
-// is of what could not be listed, and in Snapshot.Missing too.
+// included, with all that [Inspector.Details] tells, of the runtimes' sockets and
+// of the node. The error is of what could not be listed, and in Snapshot.Missing
+// and MissingSockets too.
 func (i *Inspector) Snapshot(ctx context.Context) (Snapshot, error) {
 	found, err := i.list(ctx, true)
 	all := make([]*listed, len(found))
 	for n := range found {
 		all[n] = &found[n]
 	}
+	sockets, socketsErr := i.socketsOf(ctx, SocketOptions{}, found)
 	return Snapshot{
-		Version:    SnapshotVersion,
-		Time:       time.Now().UTC(),
-		Node:       i.Node(),
-		Containers: i.detailed(found, all),
-		Missing:    causes(err),
-	}, err
+		Version:        SnapshotVersion,
+		Time:           time.Now().UTC(),
+		Node:           i.Node(),
+		Containers:     i.detailed(found, all),
+		Missing:        causes(err),
+		Sockets:        sockets,
+		MissingSockets: causes(socketsErr),
+	}, errors.Join(err, socketsErr)
 }
 
 // listed is a container of the list, with what the runtime recorded of it.

@@ -28,6 +28,10 @@ type Mounts struct {
 
 // DeclaredMount is a mount of an OCI runtime specification.
 type DeclaredMount struct {
+	// Destination is the place in the container, Source what is mounted there:
+	// a path of the host for a bind mount. Type is a file system, or bind.
+	// Passwords in Options are "<redacted>" unless Options.ShowSecrets of the
+	// inspector is set.
 	Destination string   `json:"destination"`
 	Type        string   `json:"type"`
 	Source      string   `json:"source"`

@@ -70,6 +70,7 @@ type Namespace struct {
 
 // Neighbor is a container that shares a namespace.
 type Neighbor struct {
+	// ID is the container's.
 	ID string `json:"id"`
 	// Name is the one of [Container.FullName].
 	Name string `json:"name"`

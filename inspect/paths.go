@@ -12,6 +12,7 @@ import (
 
 // PathCheck tells how a path of /proc or /sys is protected.
 type PathCheck struct {
+	// Path is the path in the container.
 	Path     string          `json:"path"`
 	Declared Fact[bool]      `json:"declared"` // the specification names it
 	InForce  Fact[PathGuard] `json:"inForce"`  // absent where there is no such path

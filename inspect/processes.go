@@ -61,8 +61,9 @@ type Process struct {
 	User         Fact[UserInForce]    `json:"user"`
 	Capabilities Fact[caps.State]     `json:"capabilities"`
 	Seccomp      Fact[SeccompInForce] `json:"seccomp"`
-	AppArmor     Fact[string]         `json:"apparmor"`
-	SELinux      Fact[string]         `json:"selinux"`
+	// AppArmor is the profile with its mode, SELinux the label.
+	AppArmor Fact[string] `json:"apparmor"`
+	SELinux  Fact[string] `json:"selinux"`
 	// Namespaces are absent of a zombie, which has left them.
 	Namespaces Fact[nsdiff.Set] `json:"namespaces"`
 	// Root is the root folder as seen from the process's mount namespace.

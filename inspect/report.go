@@ -53,15 +53,18 @@ const (
 
 // Pod names the pod of a container.
 type Pod struct {
+	// Name and Namespace are those of Kubernetes.
 	Name      string `json:"name"`
 	Namespace string `json:"namespace"`
-	UID       string `json:"uid,omitempty"`
+	// UID is another one for each pod of a name.
+	UID string `json:"uid,omitempty"`
 	// SandboxID is the id of the pod's sandbox container.
 	SandboxID string `json:"sandboxID"`
 }
 
 // Container is a container as its runtime lists it, with its first process.
 type Container struct {
+	// ID is the runtime's.
 	ID string `json:"id"`
 	// Name is the container's name in its pod, or its id where it has none. A
 	// sandbox has the pod's name.
@@ -71,7 +74,8 @@ type Container struct {
 	// other runtimes.
 	Namespace string `json:"namespace,omitempty"`
 	// Pod is nil for a container that was not made through the CRI.
-	Pod   *Pod        `json:"pod,omitempty"`
+	Pod *Pod `json:"pod,omitempty"`
+	// Image is the image's name or digest, as the runtime tells it.
 	Image string      `json:"image,omitempty"`
 	State Fact[State] `json:"state"`
 	// PID is the first process, in the numbering of our proc file system. It
@@ -79,10 +83,13 @@ type Container struct {
 	PID Fact[int] `json:"pid"`
 	// Runtime is the runtime's type or handler, for example
 	// io.containerd.runc.v2.
-	Runtime   string     `json:"runtime,omitempty"`
-	Tier      Fact[Tier] `json:"tier"`
-	CreatedAt time.Time  `json:"createdAt,omitzero"`
+	Runtime string     `json:"runtime,omitempty"`
+	Tier    Fact[Tier] `json:"tier"`
+	// CreatedAt is when the runtime made the container, in UTC.
+	CreatedAt time.Time `json:"createdAt,omitzero"`
 
+	// Labels and Annotations are the runtime's and the client's. Secrets in them
+	// are "<redacted>" unless Options.ShowSecrets is set.
 	Labels      map[string]string `json:"labels,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
@@ -92,15 +99,25 @@ type Container struct {
 type Report struct {
 	Container
 
-	Capabilities   Capabilities                                             `json:"capabilities"`
-	User           Setting[UserRequest, User, UserInForce]                  `json:"user"`
-	NoNewPrivs     Setting[bool, bool, bool]                                `json:"noNewPrivs"`
-	Seccomp        Setting[SeccompRequest, SeccompDeclared, SeccompInForce] `json:"seccomp"`
-	AppArmor       Setting[string, string, string]                          `json:"apparmor"`
-	SELinux        Setting[string, string, string]                          `json:"selinux"`
-	ReadonlyRootfs Setting[bool, bool, bool]                                `json:"readonlyRootfs"`
-	Privileged     Setting[bool, bool, bool]                                `json:"privileged"`
-	UserNamespace  Setting[bool, bool, UserNamespace]                       `json:"userNamespace"`
+	// Capabilities are the capability sets.
+	Capabilities Capabilities `json:"capabilities"`
+	// User is the user and the groups of the first process.
+	User Setting[UserRequest, User, UserInForce] `json:"user"`
+	// NoNewPrivs tells whether execve(2) adds no privileges.
+	NoNewPrivs Setting[bool, bool, bool] `json:"noNewPrivs"`
+	// Seccomp is the filter of system calls.
+	Seccomp Setting[SeccompRequest, SeccompDeclared, SeccompInForce] `json:"seccomp"`
+	// AppArmor is the name of the profile, in force with its mode.
+	AppArmor Setting[string, string, string] `json:"apparmor"`
+	// SELinux is the label.
+	SELinux Setting[string, string, string] `json:"selinux"`
+	// ReadonlyRootfs tells whether the root file system is read-only.
+	ReadonlyRootfs Setting[bool, bool, bool] `json:"readonlyRootfs"`
+	// Privileged tells whether it has all that the CRI's privileged mode gives.
+	Privileged Setting[bool, bool, bool] `json:"privileged"`
+	// UserNamespace tells whether it has a user namespace of its own, in force
+	// which one.
+	UserNamespace Setting[bool, bool, UserNamespace] `json:"userNamespace"`
 
 	Namespaces Namespaces `json:"namespaces"`
 	Cgroup     Cgroup     `json:"cgroup"`
@@ -153,8 +170,10 @@ type CapabilitySets struct {
 // UserRequest is the user that a CRI client asked for. What it left out comes
 // from the image.
 type UserRequest struct {
-	UID  *int64 `json:"uid,omitempty"`
-	GID  *int64 `json:"gid,omitempty"`
+	// UID and GID are numbered as in the container.
+	UID *int64 `json:"uid,omitempty"`
+	GID *int64 `json:"gid,omitempty"`
+	// Name is a user's of the image.
 	Name string `json:"name,omitempty"`
 	// Groups are the supplemental groups.
 	Groups []int64 `json:"groups"`
@@ -163,6 +182,7 @@ type UserRequest struct {
 // User is the user of an OCI runtime specification, numbered as in the
 // container.
 type User struct {
+	// UID and GID are the user and the first group, Groups the others.
 	UID    uint32   `json:"uid"`
 	GID    uint32   `json:"gid"`
 	Groups []uint32 `json:"groups"`
@@ -172,6 +192,7 @@ type User struct {
 // of /proc/PID/status, numbered as our user namespace sees them. See
 // credentials(7).
 type UserInForce struct {
+	// UID and GID are the user and the first group, Groups the others.
 	UID    IDs      `json:"uid"`
 	GID    IDs      `json:"gid"`
 	Groups []uint32 `json:"groups"`
@@ -182,6 +203,8 @@ type UserInForce struct {
 
 // IDs are the four user or group ids of a process.
 type IDs struct {
+	// Real is whose process it is, Effective decides what it may do, Saved is
+	// what it may go back to, Filesystem decides about files.
 	Real       uint32 `json:"real"`
 	Effective  uint32 `json:"effective"`
 	Saved      uint32 `json:"saved"`
@@ -198,6 +221,7 @@ type SeccompRequest struct {
 
 // SeccompDeclared is the filter in an OCI runtime specification.
 type SeccompDeclared struct {
+	// DefaultAction is what happens to a call without a rule: SCMP_ACT_ERRNO.
 	DefaultAction string `json:"defaultAction"`
 	// Rules counts the rules that differ from the default action.
 	Rules int `json:"rules"`
@@ -234,8 +258,10 @@ type UserNamespace struct {
 
 // Program is the first process of an OCI runtime specification.
 type Program struct {
+	// Args are the program and its arguments.
 	Args []string `json:"args"`
-	Cwd  string   `json:"cwd"`
+	// Cwd is the working folder.
+	Cwd string `json:"cwd"`
 	// Env is the environment. Values are "<redacted>" unless Options.ShowSecrets
 	// is set.
 	Env []string `json:"env"`
@@ -300,8 +326,10 @@ type Node struct {
 // RuntimeInfo is the runtime that answered.
 type RuntimeInfo struct {
 	// Name is containerd, cri-o, docker …, as it calls itself.
-	Name     string `json:"name"`
-	Version  string `json:"version"`
+	Name string `json:"name"`
+	// Version is the runtime's, as it tells it.
+	Version string `json:"version"`
+	// Endpoint is the socket that was asked, unix:///path.
 	Endpoint string `json:"endpoint"`
 	// PID is the runtime's own process.
 	PID Fact[int] `json:"pid"`

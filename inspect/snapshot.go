@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"slices"
 	"strings"
 	"time"
 )
@@ -30,6 +32,11 @@ type Snapshot struct {
 	Containers []Report `json:"containers"`
 	// Missing says why containers may be missing. Empty when none are.
 	Missing []string `json:"missing"`
+	// Sockets are the sockets of container runtimes, in the order of their
+	// paths.
+	Sockets []Socket `json:"sockets"`
+	// MissingSockets says why sockets may be missing. Empty when none are.
+	MissingSockets []string `json:"missingSockets"`
 }
 
 // maxSnapshot is the size up to which a snapshot is read, in bytes. That of a
@@ -150,10 +157,10 @@ func causes(err error) []string {
 	return list
 }
 
-// missing returns an error for each part that could not be listed.
-func (s Snapshot) missing() error {
+// joined is the error that causes was made of.
+func joined(causes []string) error {
 	var errs []error
-	for _, cause := range s.Missing {
+	for _, cause := range causes {
 		errs = append(errs, errors.New(cause))
 	}
 	return errors.Join(errs...)
@@ -165,7 +172,7 @@ func (s Snapshot) List() ([]Container, error) {
 	for n, r := range s.Containers {
 		list[n] = r.Container
 	}
-	return list, s.missing()
+	return list, joined(s.Missing)
 }
 
 // Details answers as [Inspector.Details].
@@ -196,6 +203,36 @@ func (s Snapshot) Processes(refs ...string) ([]ContainerProcesses, error) {
 		list[n] = ContainerProcesses{Container: r.Container, Processes: r.Processes}
 	}
 	return list, err
+}
+
+// FindSockets answers as [Inspector.Sockets] does for these paths, or without any
+// for all, of the sockets in the snapshot. The error wraps [fs.ErrNotExist] for a
+// path that none of them has.
+func (s Snapshot) FindSockets(paths ...string) ([]Socket, error) {
+	if len(paths) == 0 {
+		return s.Sockets, joined(s.MissingSockets)
+	}
+	errs := []error{joined(s.MissingSockets)}
+	for _, path := range paths {
+		if !slices.ContainsFunc(s.Sockets, func(k Socket) bool { return k.isAt(path) }) {
+			errs = append(errs, fmt.Errorf("%s: not in the snapshot: %w", path, fs.ErrNotExist))
+		}
+	}
+	var found []Socket
+	for _, k := range s.Sockets {
+		if slices.ContainsFunc(paths, k.isAt) {
+			found = append(found, k)
+		}
+	}
+	return found, errors.Join(errs...)
+}
+
+// isAt tells whether a path leads to the socket.
+func (k Socket) isAt(path string) bool {
+	file, _ := k.File.Value()
+	return k.Path == path || slices.ContainsFunc(file.Paths, func(p SocketPath) bool {
+		return p.Path == path || slices.Contains(p.Named, path)
+	})
 }
 
 // RedactArgs hides in s what Options.RedactArgs hides while it is collected.

@@ -97,6 +97,7 @@ type SocketFile struct {
 
 // SocketPath is a path of a socket, from the node's root on.
 type SocketPath struct {
+	// Path is without symbolic links.
 	Path string `json:"path"`
 	// Named are the paths that lead here by symbolic links.
 	Named []string `json:"named,omitempty"`
@@ -106,6 +107,7 @@ type SocketPath struct {
 
 // SocketFolder is a folder above a socket.
 type SocketFolder struct {
+	// Path is the folder's.
 	Path string `json:"path"`
 	Permissions
 }
@@ -361,15 +363,21 @@ func (f *finder) choose() {
 // that was asked among them, and the running containers in which each can be
 // reached. Its error is as that one's, joined with what could not be listed.
 func (i *Inspector) Sockets(ctx context.Context, o SocketOptions) ([]Socket, error) {
+	containers, listErr := i.list(ctx, false)
+	list, err := i.socketsOf(ctx, o, containers)
+	return list, errors.Join(err, listErr)
+}
+
+// socketsOf finds the sockets and in which of the containers each is reached.
+func (i *Inspector) socketsOf(ctx context.Context, o SocketOptions, containers []listed) ([]Socket, error) {
 	o.HostRoot = i.options.HostRoot
 	found, err := findSockets(ctx, o, append(i.endpointOnNode(), wellKnownSockets...))
-	containers, listErr := i.list(ctx, false)
 	i.reachable(found, containers)
 	list := make([]Socket, len(found))
 	for n, f := range found {
 		list[n] = f.Socket
 	}
-	return list, errors.Join(err, listErr)
+	return list, err
 }
 
 // endpointOnNode is the path of the runtime's socket; none where it is not below

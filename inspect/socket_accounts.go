@@ -12,6 +12,7 @@ import (
 // Account is a user or a group: its number, and its name where /etc/passwd or
 // /etc/group of the node has one.
 type Account struct {
+	// ID is the number of a user or group, Name what the node's files call it.
 	ID   uint32 `json:"id"`
 	Name string `json:"name,omitempty"`
 }

@@ -112,6 +112,7 @@ func kindByName(name string) (SocketKind, bool) {
 // Listener is a process that has a listening socket open. The name is what the
 // process calls itself.
 type Listener struct {
+	// PID is a number of our proc file system, Name the program's.
 	PID  int    `json:"pid"`
 	Name string `json:"name"`
 }

@@ -10,6 +10,7 @@ import (
 // SocketContainer is a running container in which a socket can be reached, or
 // of which that is unknown.
 type SocketContainer struct {
+	// ID is the container's.
 	ID string `json:"id"`
 	// Name is namespace/pod/name, see [Container.FullName].
 	Name string `json:"name"`

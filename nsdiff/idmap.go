@@ -10,6 +10,7 @@ import (
 
 // IDRange maps ids of a user namespace, from Inside on, to ids outside of it, from Outside on.
 type IDRange struct {
+	// Inside and Outside are the first ids.
 	Inside  uint32 `json:"inside"`
 	Outside uint32 `json:"outside"`
 	// Size is how many ids are mapped, 1 or more.

@@ -202,8 +202,9 @@ func ownerUID(file *os.File) (uint32, error) {
 
 type parentsJSON struct {
 	Namespaces []Namespace `json:"namespaces"`
-	Reason     string      `json:"reason,omitempty"`
-	Cause      string      `json:"cause,omitempty"`
+	// Reason says why there are no more, Cause why more are unknown.
+	Reason string `json:"reason,omitempty"`
+	Cause  string `json:"cause,omitempty"`
 }
 
 func (p parents) MarshalJSON() ([]byte, error) {

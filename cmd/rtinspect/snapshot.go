@@ -51,7 +51,7 @@ func (v *invocation) snapshot(c *cli.Context) error {
 	return v.withNode(c, node, func(ctx context.Context, s source) error {
 		snapshot, err := s.Snapshot(ctx)
 		return errors.Join(o.write(&v.answer, answer{data: snapshot}), err, nodeGaps(snapshot.Node),
-			reportGaps(snapshot.Containers, everyGap))
+			reportGaps(snapshot.Containers, everyGap), socketGaps(snapshot.Sockets))
 	})
 }
 

@@ -62,12 +62,18 @@ func (v *invocation) sockets(c *cli.Context) error {
 	if c.Bool("connect") {
 		wanted.Connect = []string{"/proc/self/exe", connectCommand, "--"}
 	}
+	show := func(list []inspect.Socket, err error) error {
+		return errors.Join(o.write(&v.answer, socketsAnswer(list, wanted)), err, socketGaps(list))
+	}
+	if c.IsSet("snapshot") {
+		return v.withNode(c, node, func(ctx context.Context, s source) error { return show(s.Sockets(ctx, wanted)) })
+	}
 	return interruptible(func(ctx context.Context) error {
 		list, err := findSockets(ctx, node, wanted)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return errors.Join(o.write(&v.answer, socketsAnswer(list, wanted)), err, socketGaps(list))
+		return show(list, err)
 	})
 }
 

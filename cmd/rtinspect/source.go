@@ -20,6 +20,7 @@ type source interface {
 	Containers(context.Context, ...string) ([]inspect.Report, error)
 	Details(context.Context, ...string) ([]inspect.Report, error)
 	Processes(context.Context, ...string) ([]inspect.ContainerProcesses, error)
+	Sockets(context.Context, inspect.SocketOptions) ([]inspect.Socket, error)
 	Snapshot(context.Context) (inspect.Snapshot, error)
 }
 
@@ -40,9 +41,14 @@ func (r record) Processes(_ context.Context, refs ...string) ([]inspect.Containe
 	return r.snapshot.Processes(refs...)
 }
 
+func (r record) Sockets(_ context.Context, o inspect.SocketOptions) ([]inspect.Socket, error) {
+	return r.snapshot.FindSockets(o.Paths...)
+}
+
 func (r record) Snapshot(context.Context) (inspect.Snapshot, error) {
 	_, err := r.snapshot.List() // what could not be listed then
-	return r.snapshot, err
+	_, socketsErr := r.snapshot.FindSockets()
+	return r.snapshot, errors.Join(err, socketsErr)
 }
 
 // withNode calls work with the node: the recorded one of --snapshot, or else the live one.
@@ -89,7 +95,7 @@ func named(name string, err error) error {
 
 // liveOnly are the flags that have no meaning for a recorded node: they say where the live one is, or ask for what a snapshot
 // does not hold.
-var liveOnly = []string{"runtime-endpoint", "host-root", "pid", "mask", "show-secrets"}
+var liveOnly = []string{"runtime-endpoint", "host-root", "pid", "mask", "connect", "show-secrets"}
 
 // checkSnapshot refuses --snapshot next to a flag of a live node. The environment may still name a runtime.
 func (l commandLine) checkSnapshot() error {
