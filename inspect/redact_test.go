@@ -6,6 +6,9 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/rtinspect/rtinspect/caps"
+	"github.com/rtinspect/rtinspect/internal/runtimeapi"
 )
 
 func TestRedactNamed(t *testing.T) {
@@ -41,5 +44,27 @@ func TestRedactMounts(t *testing.T) {
 	want := []string{"ro", "password=<redacted>", "pass=<redacted>", "secret=<redacted>", "user=me", "credentials=<redacted>"}
 	if !slices.Equal(mounts[0].Options, want) {
 		t.Errorf("%q", mounts[0].Options)
+	}
+}
+
+// TestDeclareRedacts: secrets of a specification go before anything is taken
+// from it, unless they are wanted.
+func TestDeclareRedacts(t *testing.T) {
+	spec := []byte(`{"process":{"env":["TOKEN=hunter2"]},"mounts":[{"type":"cifs","options":["password=hunter2"]}]}`)
+	for _, shown := range []bool{false, true} {
+		i := &Inspector{options: Options{ShowSecrets: shown}}
+		f := &listed{record: &runtimeapi.Container{Spec: spec}}
+		i.declare(&Report{}, f, Fact[caps.Set]{})
+		s, err := f.declared()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := "=" + redacted
+		if shown {
+			want = "=hunter2"
+		}
+		if got := s.Process.Env[0] + " " + s.Mounts[0].Options[0]; got != "TOKEN"+want+" password"+want {
+			t.Errorf("ShowSecrets %v: %s", shown, got)
+		}
 	}
 }

@@ -69,12 +69,30 @@ func TestLabRecorded(t *testing.T) {
 	socket := strings.TrimPrefix(os.Getenv("CONTAINER_RUNTIME_ENDPOINT"), "unix://") // others may come and go
 	id := strings.TrimSpace(whole(t, "inspect", "-q", "pod-selective-caps"))
 	for _, args := range [][]string{
-		{"ps"}, {"ps", "-a", "-o", "wide"}, {"ps", "-o", "json"}, {"ps", "-q"}, {"pods"}, {"pods", "-o", "json"},
-		{"inspect", "pod-hardened"}, {"inspect", "-q"}, {"inspect", "pod-oom"}, {"inspect", "team-a/pod-two-containers/app", "-o", "wide"},
-		{"caps"}, {"caps", id[:13]}, {"caps", "-o", "json"}, {"caps", "pod-privileged", "--default", "cri-o"},
-		{"ns"}, {"ns", "pod-host-ns"}, {"ns", "-o", "json"},
-		{"cgroup", "-o", "json"}, {"inspect", "-o", "json"}, {"top", "-o", "json"},
-		{"top", "-q"}, {"top", "pod-host-ns"}, {"sockets", socket}, {"sockets", socket, "-o", "json"},
+		{"ps"},
+		{"ps", "-a", "-o", "wide"},
+		{"ps", "-o", "json"},
+		{"ps", "-q"},
+		{"pods"},
+		{"pods", "-o", "json"},
+		{"inspect", "pod-hardened"},
+		{"inspect", "-q"},
+		{"inspect", "pod-oom"},
+		{"inspect", "team-a/pod-two-containers/app", "-o", "wide"},
+		{"caps"},
+		{"caps", id[:13]},
+		{"caps", "-o", "json"},
+		{"caps", "pod-privileged", "--default", "cri-o"},
+		{"ns"},
+		{"ns", "pod-host-ns"},
+		{"ns", "-o", "json"},
+		{"cgroup", "-o", "json"},
+		{"inspect", "-o", "json"},
+		{"top", "-o", "json"},
+		{"top", "-q"},
+		{"top", "pod-host-ns"},
+		{"sockets", socket},
+		{"sockets", socket, "-o", "json"},
 	} {
 		var live, liveErr, recorded, recordedErr bytes.Buffer
 		liveStatus := run(args, strings.NewReader(""), &live, &liveErr)
