@@ -137,8 +137,8 @@ func (r Reader) view() *view {
 		v.err = err
 		return v
 	}
-	defer self.Close() //nolint:errcheck // opened for reading: nothing can be lost
-	v.source = self.Path("mountinfo")
+	defer self.Close()                                        //nolint:errcheck // opened for reading: nothing can be lost
+	v.source = procfs.FS{Proc: r.Proc}.Path("self/mountinfo") // our pid is another one each time
 	mounts := mountsOf(self)
 	v.mounts, _ = mounts.Value()
 	v.err = mounts.Cause()

@@ -283,7 +283,7 @@ func readCgroupMode(h host) Fact[cgroup.Mode] {
 	if err != nil {
 		return UnknownFact[cgroup.Mode](err)
 	}
-	return parsed(p.Path("mountinfo"), mountinfo, func(data []byte) (cgroup.Mode, error) { return h.cgroupMode(data) })
+	return parsed(h.Path("self/mountinfo"), mountinfo, func(data []byte) (cgroup.Mode, error) { return h.cgroupMode(data) })
 }
 
 func (h host) cgroupMode(mountinfo []byte) (cgroup.Mode, error) {

@@ -111,9 +111,9 @@ func TestRecorded(t *testing.T) {
 		}
 	}
 
-	s, err := i.Snapshot(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	s, _ := i.Snapshot(t.Context()) // what is listening was not recorded
+	if len(s.Missing) != 0 {
+		t.Fatal(s.Missing)
 	}
 	for _, r := range s.Containers {
 		if r.Kind == KindSandbox && (r.PID.Known() != Absent || len(gapsOf(r)) != 0) {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -127,6 +128,9 @@ func TestLabSnapshotKeepsItself(t *testing.T) {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if own := "/proc/" + strconv.Itoa(os.Getpid()) + "/"; bytes.Contains(data, []byte(own)) {
+		t.Errorf("%s, which is ourselves, is in the snapshot: the next one will be another", own)
 	}
 	var again, stderr bytes.Buffer
 	run([]string{"snapshot", "--snapshot", "-"}, bytes.NewReader(data), &again, &stderr)
