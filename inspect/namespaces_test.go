@@ -155,8 +155,10 @@ func TestShare(t *testing.T) {
 			nsdiff.IPC: 100, nsdiff.UTS: 102, nsdiff.Mnt: 300, nsdiff.PID: 301, nsdiff.PIDForChildren: 301,
 		})), "app net surprise: the host's"},
 		"one of its own on version 2 is missing": {mountinfoV2, pod(askedNormal, isolated(t, 300)), "app cgroup surprise: the host's"},
-		"an unknown version of cgroups": {"", pod(askedNormal, isolated(t, 300))[1:],
-			"app cgroup unknown: what was asked for is unknown: ROOT/proc/self/mountinfo: no cgroups are mounted on ROOT/sys/fs/cgroup"},
+		"an unknown version of cgroups": {
+			"", pod(askedNormal, isolated(t, 300))[1:],
+			"app cgroup unknown: what was asked for is unknown: ROOT/proc/self/mountinfo: no cgroups are mounted on ROOT/sys/fs/cgroup",
+		},
 		"not through the CRI":               {mountinfoV1, []listed{docker}, "docker net surprise: not the host's"},
 		"with a specification that is none": {mountinfoV1, []listed{broken}, "unknown x 10"},
 	} {
