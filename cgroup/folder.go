@@ -18,6 +18,8 @@ type folder struct {
 	path string
 	// fact is what every fact of this folder is, absent or unknown, when the folder is not open.
 	fact Fact[string]
+	// above remembers what is told of a cgroup above others; nil when it is not one.
+	above *remembered
 }
 
 // noFolder is a folder that could not be opened, or that does not exist here.
@@ -59,6 +61,9 @@ func vanished(err error) error {
 	return err
 }
 
+// file returns the path of a file in the folder.
+func (f *folder) file(name string) string { return f.path + "/" + name }
+
 // exists tells whether a file is in the folder.
 func (f *folder) exists(name string) (bool, error) {
 	var st unix.Stat_t
@@ -69,12 +74,12 @@ func (f *folder) exists(name string) (bool, error) {
 	case errors.Is(err, unix.ENOENT):
 		return false, nil
 	}
-	return false, &fs.PathError{Op: "stat", Path: filepath.Join(f.path, name), Err: err}
+	return false, &fs.PathError{Op: "stat", Path: f.file(name), Err: err}
 }
 
 // readFile reads a whole file.
 func (f *folder) readFile(name string) (string, error) {
-	path := filepath.Join(f.path, name)
+	path := f.file(name)
 	fd, err := openat(f.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW)
 	if err != nil {
 		return "", &fs.PathError{Op: "open", Path: path, Err: err}
@@ -103,7 +108,7 @@ func read[T any](f *folder, name string, parse func(string) (T, error)) Fact[T] 
 	if f.fd < 0 {
 		return convert(f.fact, parse) // never calls parse: the fact is not known
 	}
-	path := filepath.Join(f.path, name)
+	path := f.file(name)
 	data, err := f.readFile(name)
 	switch {
 	case errors.Is(err, unix.ENOENT):

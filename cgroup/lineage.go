@@ -43,17 +43,8 @@ func none(unified bool, fact Fact[string]) *lineage {
 	}
 }
 
-// view is what a reader can see of the machine's cgroups.
-type view struct {
-	sys    string
-	source string // where mounts was read
-	mounts []Mount
-	err    error // why mounts is not known
-	self   []Membership
-}
-
 // lineage opens the cgroup of a process in the hierarchy that has a controller; the empty controller is cgroup v2.
-func (v *view) lineage(list []Membership, controller, container string) *lineage {
+func (v *View) lineage(list []Membership, controller, container string) *lineage {
 	m, ok := memberOf(list, controller)
 	switch {
 	case !ok:
@@ -69,7 +60,7 @@ func (v *view) lineage(list []Membership, controller, container string) *lineage
 }
 
 // open tries the mounts of a hierarchy, until one shows the cgroup.
-func (v *view) open(m Membership, container string) (*lineage, error) {
+func (v *View) open(m Membership, container string) (*lineage, error) {
 	if v.err != nil {
 		return nil, v.err
 	}
@@ -87,7 +78,7 @@ func (v *view) open(m Membership, container string) (*lineage, error) {
 }
 
 // mountsOf returns the mounts of the hierarchy of m on or below v.sys. Of several on one folder only the last one is seen.
-func (v *view) mountsOf(m Membership) []Mount {
+func (v *View) mountsOf(m Membership) []Mount {
 	var list []Mount
 	for _, mount := range v.mounts {
 		same := mount.Unified == (m.Hierarchy == 0) && (mount.Unified || sharesController(mount.Controllers, m.Controllers))
@@ -104,7 +95,7 @@ func sharesController(a, b []string) bool {
 }
 
 // openUnder opens the cgroup of m and all above it, from the mount's folder down.
-func (v *view) openUnder(mount Mount, m Membership, container string) (*lineage, error) {
+func (v *View) openUnder(mount Mount, m Membership, container string) (*lineage, error) {
 	top, err := openFolder(mount.Point)
 	if err != nil {
 		return nil, err
@@ -124,6 +115,9 @@ func (v *view) openUnder(mount Mount, m Membership, container string) (*lineage,
 	}
 	slices.Reverse(l.groups)
 	l.describe(mount, names, container)
+	for _, f := range l.groups[l.own+1:] {
+		f.above = v.above(f.path)
+	}
 	return l, nil
 }
 
@@ -173,7 +167,7 @@ func (l *lineage) aboveTop() Fact[string] {
 
 // below returns the names that lead from the mount's folder to the cgroup of m. Both paths start at the root of our cgroup
 // namespace, and with "/.." for each step above it.
-func (v *view) below(top *folder, mount Mount, m Membership) ([]string, error) {
+func (v *View) below(top *folder, mount Mount, m Membership) ([]string, error) {
 	rootUps, root := climb(mount.Root)
 	ups, names := climb(m.Path)
 	hidden := fmt.Errorf("%w: %s: the mount on %s shows %s only", ErrHidden, m.Path, mount.Point, mount.Root)
@@ -202,7 +196,7 @@ func climb(p string) (ups int, names []string) {
 
 // namespaceRoot finds the root of our cgroup namespace in the hierarchy of m, depth levels below top: it is the one from which
 // our own path leads to a cgroup that has us in it.
-func (v *view) namespaceRoot(top *folder, m Membership, depth int) ([]string, error) {
+func (v *View) namespaceRoot(top *folder, m Membership, depth int) ([]string, error) {
 	i := slices.IndexFunc(v.self, func(self Membership) bool { return self.Hierarchy == m.Hierarchy })
 	if i < 0 {
 		return nil, fmt.Errorf("our own cgroup is not known")

@@ -17,7 +17,7 @@ import (
 // group makes a cgroup next to our own in the hierarchy of a controller, and skips the test where that is not possible.
 func group(t *testing.T, controller, name string) (dir string, unified bool) {
 	t.Helper()
-	v := Reader{}.view()
+	v := Reader{}.View()
 	if v.err != nil {
 		t.Fatal(v.err)
 	}

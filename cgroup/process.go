@@ -2,7 +2,6 @@ package cgroup
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/rtinspect/rtinspect/internal/procfs"
 )
@@ -82,27 +81,7 @@ func (r Reader) Process(pid int) (Process, error) {
 		return Process{}, err
 	}
 	defer p.Close() //nolint:errcheck // opened for reading: nothing can be lost
-	return r.Read(p, "")
-}
-
-// Read is [Reader.Process] for a folder of Proc that the caller keeps open. Container is the id of the container that the
-// process must be of, as its runtime tells; empty means that the names in the path tell. When none of them is it, Place.Container
-// is empty.
-func (r Reader) Read(p Folder, container string) (Process, error) {
-	list, err := memberships(p)
-	if err != nil {
-		return Process{}, err
-	}
-	process := r.read(list, container)
-	process.Mounts = mountsOf(p)
-	again, err := memberships(p)
-	if err != nil {
-		return Process{}, err
-	}
-	if !slices.EqualFunc(list, again, func(a, b Membership) bool { return a.String() == b.String() }) {
-		return Process{}, fmt.Errorf("%w: from %s to %s", ErrMoved, clip(list[0].String()), clip(again[0].String()))
-	}
-	return process, nil
+	return r.View().Read(p, "")
 }
 
 func memberships(p Folder) ([]Membership, error) {
@@ -129,26 +108,9 @@ func mountsOf(p Folder) Fact[[]Mount] {
 	return KnownFact(mounts, p.Path("mountinfo"))
 }
 
-// view reads our own mounts and memberships.
-func (r Reader) view() *view {
-	v := &view{sys: within(r.Sys)}
-	self, err := procfs.FS{Proc: r.Proc}.OpenSelf()
-	if err != nil {
-		v.err = err
-		return v
-	}
-	defer self.Close()                                        //nolint:errcheck // opened for reading: nothing can be lost
-	v.source = procfs.FS{Proc: r.Proc}.Path("self/mountinfo") // our pid is another one each time
-	mounts := mountsOf(self)
-	v.mounts, _ = mounts.Value()
-	v.err = mounts.Cause()
-	v.self, _ = memberships(self) // needed only where a mount shows more than our namespace
-	return v
-}
-
 // lineages are the cgroups of one process by controller. Those of one hierarchy are opened once.
 type lineages struct {
-	view      *view
+	view      *View
 	members   []Membership
 	container string
 	opened    map[int]*lineage
@@ -172,8 +134,7 @@ func (ls *lineages) close() {
 }
 
 // read reads all that is asked of the kernel's cgroup file systems.
-func (r Reader) read(list []Membership, container string) Process {
-	v := r.view()
+func (v *View) read(list []Membership, container string) Process {
 	ls := &lineages{view: v, members: list, container: container, opened: map[int]*lineage{}}
 	defer ls.close()
 	memory, cpu, pids, blkio := ls.of("memory"), ls.of("cpu"), ls.of("pids"), ls.of("blkio")
@@ -191,7 +152,7 @@ func (r Reader) read(list []Membership, container string) Process {
 	}
 	p.Place, p.Folder = v.where(memory, list, container)
 	p.Memory.Pressure, p.CPU.Pressure, p.IO.Pressure = pressures(ls.of(""), memory.unified)
-	p.Effective = limits(readMachine(procfs.FS{Proc: r.Proc}), memory, cpu, cpuset, pids)
+	p.Effective = limits(v.machine, memory, cpu, cpuset, pids)
 	for _, m := range list {
 		if m.Hierarchy != 0 {
 			p.Release = append(p.Release, readRelease(ls.of(m.Controllers[0]), m.Controllers))
@@ -200,7 +161,7 @@ func (r Reader) read(list []Membership, container string) Process {
 	return p
 }
 
-func (v *view) mode() Fact[Mode] {
+func (v *View) mode() Fact[Mode] {
 	if v.err != nil {
 		return UnknownFact[Mode](v.err)
 	}
@@ -212,7 +173,7 @@ func (v *view) mode() Fact[Mode] {
 }
 
 // where tells the place of the process in the hierarchy of the memory controller.
-func (v *view) where(l *lineage, list []Membership, container string) (Place, Fact[string]) {
+func (v *View) where(l *lineage, list []Membership, container string) (Place, Fact[string]) {
 	if l.leaf().fd >= 0 {
 		return l.place, KnownFact(l.leaf().path, v.source)
 	}

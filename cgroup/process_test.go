@@ -385,7 +385,7 @@ func TestInner(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := r.Read(p, container)
+		got, err := r.View().Read(p, container)
 		_ = p.Close()
 		if err != nil || got.Place.Container != want {
 			t.Errorf("as container %s: %+v, %v", container, got.Place, err)
@@ -521,13 +521,13 @@ func (m *moving) ReadFile(name string) ([]byte, error) {
 
 func TestMovedOrGone(t *testing.T) {
 	r := readerOf(tree(t, machineFiles(nil)))
-	if p, err := r.Read(&moving{[]string{"/a/b", "/a"}}, ""); !errors.Is(err, ErrMoved) || len(p.Memberships) != 0 {
+	if p, err := r.View().Read(&moving{[]string{"/a/b", "/a"}}, ""); !errors.Is(err, ErrMoved) || len(p.Memberships) != 0 {
 		t.Errorf("moved: %v, %v", p, err)
 	}
-	if _, err := r.Read(&moving{[]string{"/a/b"}}, ""); !errors.Is(err, ErrNoProcess) {
+	if _, err := r.View().Read(&moving{[]string{"/a/b"}}, ""); !errors.Is(err, ErrNoProcess) {
 		t.Errorf("gone: %v", err)
 	}
-	p, err := r.Read(&moving{[]string{"/a/b", "/a/b"}}, "")
+	p, err := r.View().Read(&moving{[]string{"/a/b", "/a/b"}}, "")
 	if err != nil || !errors.Is(p.Mounts.Cause(), fs.ErrPermission) {
 		t.Errorf("staying: %v, %v", p.Mounts, err)
 	}

@@ -161,13 +161,12 @@ func otherRoot(p, first *Process) []Excess {
 }
 
 // nameNamespaces says whose the namespaces are that are not the first process's.
-func (s *scan) nameNamespaces(facts map[*listed]Fact[Processes]) {
+func (s *scan) nameNamespaces(processes map[*listed]Processes) {
 	var names func(Excess) string
-	for f, fact := range facts {
-		trees, _ := fact.Value()
-		for n := range trees.List {
-			for e := range trees.List[n].Beyond {
-				excess := &trees.List[n].Beyond[e]
+	for f, tree := range processes {
+		for n := range tree.List {
+			for e := range tree.List[n].Beyond {
+				excess := &tree.List[n].Beyond[e]
 				if excess.Kind != ExcessNamespace {
 					continue
 				}
@@ -185,7 +184,7 @@ func (s *scan) nameNamespaces(facts map[*listed]Fact[Processes]) {
 // namespaceOwners reads the namespaces of the host and of every container's
 // first process.
 func (s *scan) namespaceOwners() func(Excess) string {
-	host := nsdiff.Reader{Proc: s.fs.Proc}.Host()
+	host := s.host()
 	names := make([][]string, len(s.all))
 	parallel(len(s.all), func(n int) {
 		p, err := s.open(&s.all[n])

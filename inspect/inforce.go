@@ -16,20 +16,17 @@ import (
 	"github.com/rtinspect/rtinspect/nsdiff"
 )
 
-// read fills in the level in force of a report, from a process whose cgroup is
-// the container's. The error is that the process ended meanwhile: then nothing
-// of it counts.
-func (i *Inspector) read(r *Report, p *procfs.Process, all Fact[caps.Set]) error {
-	ns := i.ourselves.userNamespace(p)
+// read fills in the level in force of a report but for its largest parts.
+func (i *Inspector) read(r *Report, p *firstProcess, all Fact[caps.Set]) {
+	ns := i.ourselves.userNamespace(p.Process)
 	r.UserNamespace.InForce = ns
-	readStatus(r, p, ns)
-	r.AppArmor.InForce, r.SELinux.InForce = i.ourselves.labels(p)
+	readStatus(r, p.Process, ns)
+	r.AppArmor.InForce, r.SELinux.InForce = i.ourselves.labels(p.Process)
 	r.ReadonlyRootfs.InForce = UnknownFact[bool](errLeftOut)
 	if i.options.Parts.has(PartMounts) {
 		r.ReadonlyRootfs.InForce = readonlyRoot(p)
 	}
 	r.Privileged.InForce = privilegedInForce(r, all)
-	return p.Alive()
 }
 
 // readStatus reads what /proc/PID/status tells.

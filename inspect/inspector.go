@@ -175,7 +175,7 @@ func (i *Inspector) Containers(ctx context.Context, refs ...string) ([]Report, e
 func (i *Inspector) Details(ctx context.Context, refs ...string) ([]Report, error) {
 	found, err := i.list(ctx, len(refs) == 0)
 	chosen, err := choose(found, refs, err)
-	return i.detailed(found, chosen), err
+	return i.details(found, chosen), err
 }
 
 // choose returns the containers that refs name, see pick. The error joins what
@@ -207,12 +207,13 @@ func (i *Inspector) Snapshot(ctx context.Context) (Snapshot, error) {
 	for n := range found {
 		all[n] = &found[n]
 	}
+	reports := i.details(found, all)
 	sockets, socketsErr := i.socketsOf(ctx, SocketOptions{}, found)
 	return Snapshot{
 		Version:        SnapshotVersion,
 		Time:           time.Now().UTC(),
 		Node:           i.Node(),
-		Containers:     i.detailed(found, all),
+		Containers:     reports,
 		Missing:        causes(err),
 		Sockets:        sockets,
 		MissingSockets: causes(socketsErr),
@@ -229,6 +230,7 @@ type listed struct {
 	specErr    error
 	unique     string     // a name that no other container of the list has
 	namespaces nsdiff.Set // of the first process, once it was read
+	confines   *confines  // of the first process, once they were read
 }
 
 // declared returns the container's specification, decoded once.
@@ -500,53 +502,6 @@ func runtimeTier(runtime string) Tier {
 	return ""
 }
 
-// reports makes the reports of the chosen ones among all containers.
-func (i *Inspector) reports(chosen []*listed, all []listed) []Report {
-	reports := make([]Report, len(chosen))
-	parallel(len(chosen), func(n int) { reports[n] = i.report(chosen[n]) })
-	if i.options.Parts.has(PartNamespaces) {
-		i.share(reports, chosen, all)
-	}
-	return reports
-}
-
-// detailed adds mounts and processes to the reports of the chosen ones among all
-// containers.
-func (i *Inspector) detailed(all []listed, chosen []*listed) []Report {
-	reports := i.reports(chosen, all)
-	host := i.hostMounts()
-	processes := i.processesOf(all, chosen, host)
-	parallel(len(chosen), func(n int) {
-		reports[n].Mounts = i.mounts(chosen[n], host)
-		reports[n].Processes = processes[chosen[n]]
-	})
-	return reports
-}
-
-// mounts returns the mounts of a container.
-func (i *Inspector) mounts(f *listed, host hostMounts) Fact[Mounts] {
-	p, err := i.open(f)
-	if p == nil {
-		return withoutProcess[Mounts](err)
-	}
-	defer p.Close() //nolint:errcheck // opened for reading
-	return i.mountsOf(f, p, host)
-}
-
-// report makes the report of one container. Whatever fails is in it, so that
-// one bad container never spoils the rest.
-func (i *Inspector) report(f *listed) Report {
-	r := Report{Drift: []Difference{}}
-	r.Capabilities.Default = defaultOf(i.conn)
-	all := allCapabilities(i.node.Runtime, i.node.LastCap)
-	i.request(&r, f, all)
-	i.declare(&r, f, all)
-	i.enforce(&r, f, all)
-	r.Container = f.Container
-	r.Drift = append(r.Drift, drift(&r)...)
-	return r
-}
-
 func (i *Inspector) request(r *Report, f *listed, all Fact[caps.Set]) {
 	switch {
 	case f.request != nil:
@@ -618,35 +573,6 @@ func declarationUnknown(r *Report, err error) {
 	r.Namespaces.Declared = UnknownFact[[]NamespaceDeclared](err)
 	r.Cgroup.Declared = UnknownFact[cgroup.Resources](err)
 	r.Process = UnknownFact[Program](err)
-}
-
-func (i *Inspector) enforce(r *Report, f *listed, all Fact[caps.Set]) {
-	p, err := i.open(f)
-	if p != nil {
-		i.readNamespaces(r, f, p)
-		i.readCgroup(r, f, p)
-		err = i.read(r, p, all)
-		f.PID = KnownFact(p.PID(), "runtime and "+p.Path("cgroup"))
-		f.Tier = tier(f.Runtime, r.UserNamespace.InForce)
-		_ = p.Close()
-		if err == nil {
-			return
-		}
-	}
-	f.namespaces = nsdiff.Set{}
-	namespacesUnknown(r, err)
-	r.Cgroup.InForce = withoutProcess[cgroup.Process](err)
-	f.PID, f.Tier = withoutProcess[int](err), tierWithout(f, err)
-	r.Capabilities.InForce = withoutProcess[caps.State](err)
-	r.Capabilities.Reach = withoutProcess[caps.Reach](err)
-	r.User.InForce = withoutProcess[UserInForce](err)
-	r.NoNewPrivs.InForce = withoutProcess[bool](err)
-	r.Seccomp.InForce = withoutProcess[SeccompInForce](err)
-	r.AppArmor.InForce = withoutProcess[string](err)
-	r.SELinux.InForce = withoutProcess[string](err)
-	r.ReadonlyRootfs.InForce = withoutProcess[bool](err)
-	r.Privileged.InForce = withoutProcess[bool](err)
-	r.UserNamespace.InForce = withoutProcess[UserNamespace](err)
 }
 
 // defaultOf is the set of capabilities that a runtime gives when nothing is

@@ -73,11 +73,15 @@ func newLeakFinder(i *Inspector, host hostMounts) leakFinder {
 	return leakFinder{host: host, memory: memory}
 }
 
-// find returns the leaks of a process. first opens the container's first
-// process, or none: of a process with a root of its own in the same mount
-// namespace, mountinfo shows less than the namespace has.
-func (l leakFinder) find(p *procfs.Process, first func() (*procfs.Process, error)) Fact[[]Leak] {
-	table, err := readMounts(p)
+// find returns the leaks of a process. first is the container's first process,
+// or nil: in the same mount namespace mountinfo need not be read again, and of a
+// process with a root of its own it shows less than the namespace has.
+func (l leakFinder) find(p *procfs.Process, first *firstProcess) Fact[[]Leak] {
+	shared, err := sharesMounts(p, first)
+	if err != nil {
+		return UnknownFact[[]Leak](err)
+	}
+	table, err := l.mountsFor(p, first, shared)
 	if err != nil {
 		return UnknownFact[[]Leak](err)
 	}
@@ -92,8 +96,11 @@ func (l leakFinder) find(p *procfs.Process, first func() (*procfs.Process, error
 	}
 	// It may have been mounted after the first look.
 	again, err := readMounts(p)
-	whole, wholeErr := namespaceMounts(p, first)
-	if err := errors.Join(err, wholeErr); err != nil {
+	var whole mountTable
+	if shared && err == nil {
+		whole, err = readMounts(first.Process)
+	}
+	if err != nil {
 		return UnknownFact[[]Leak](err)
 	}
 	for _, f := range files {
@@ -112,6 +119,31 @@ func (l leakFinder) find(p *procfs.Process, first func() (*procfs.Process, error
 	return KnownFact(leaks, p.Path("fdinfo"))
 }
 
+// sharesMounts tells whether a process is in the mount namespace of the first.
+func sharesMounts(p *procfs.Process, first *firstProcess) (bool, error) {
+	own, err := p.Readlink("ns/mnt")
+	if err != nil || first == nil {
+		return false, err
+	}
+	link, err := first.Readlink("ns/mnt")
+	return err == nil && link == own, nil
+}
+
+// mountsFor are the mounts that a process sees.
+func (l leakFinder) mountsFor(p *procfs.Process, first *firstProcess, shared bool) (mountTable, error) {
+	if !shared {
+		return readMounts(p)
+	}
+	own, err := p.Readlink("root")
+	if err != nil {
+		return mountTable{}, err
+	}
+	if root, err := first.Readlink("root"); err != nil || root != own {
+		return readMounts(p)
+	}
+	return first.table()
+}
+
 func (t mountTable) byID(id int) (Mount, bool) {
 	n := slices.IndexFunc(t.list, func(m Mount) bool { return m.ID == id })
 	if n < 0 {
@@ -123,24 +155,6 @@ func (t mountTable) byID(id int) (Mount, bool) {
 func (t mountTable) has(id int) bool {
 	_, ok := t.byID(id)
 	return ok
-}
-
-// namespaceMounts are the mounts that the container's first process sees, where
-// p is in the same mount namespace.
-func namespaceMounts(p *procfs.Process, first func() (*procfs.Process, error)) (mountTable, error) {
-	own, err := p.Readlink("ns/mnt")
-	if err != nil {
-		return mountTable{}, err
-	}
-	f, err := first()
-	if f == nil || err != nil {
-		return mountTable{}, nil //nolint:nilerr // without it there is only what p sees
-	}
-	defer f.Close() //nolint:errcheck // opened for reading
-	if link, err := f.Readlink("ns/mnt"); err != nil || link != own || f.PID() == p.PID() {
-		return mountTable{}, nil //nolint:nilerr // the same
-	}
-	return readMounts(f)
 }
 
 // openFiles returns the working folder, the root and the open files, without

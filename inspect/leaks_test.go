@@ -15,9 +15,6 @@ import (
 	"github.com/rtinspect/rtinspect/internal/procfs"
 )
 
-// noFirst is a container whose first process is not there.
-func noFirst() (*procfs.Process, error) { return nil, nil }
-
 func TestIsAnonymous(t *testing.T) {
 	for link, want := range map[string]bool{
 		"pipe:[12]": true, "socket:[12]": true, "anon_inode:[eventpoll]": true, "anon_inode:bpf-map": true, "net:[4026531833]": true,
@@ -97,7 +94,7 @@ func TestHarmlessFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	leaks, ok := newLeakFinder(&Inspector{}, hostMounts{}).find(p, noFirst).Value()
+	leaks, ok := newLeakFinder(&Inspector{}, hostMounts{}).find(p, nil).Value()
 	for _, leak := range leaks {
 		// The test may have been started with files of another namespace.
 		if leak.What != "fd/0" && leak.What != "fd/1" && leak.What != "fd/2" {
@@ -137,7 +134,7 @@ func TestLeaks(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	leaks, _ := newLeakFinder(&Inspector{}, hostMounts{}).find(p, noFirst).Value()
+	leaks, _ := newLeakFinder(&Inspector{}, hostMounts{}).find(p, nil).Value()
 	got := map[string]string{}
 	for _, l := range leaks {
 		got[l.What] = l.Path + l.Host + l.Reason + l.Unknown

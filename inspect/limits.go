@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/rtinspect/rtinspect/cgroup"
-	"github.com/rtinspect/rtinspect/internal/procfs"
 )
 
 // Cgroup is where a container is in the hierarchy of control groups, what it
@@ -13,8 +12,8 @@ import (
 type Cgroup = Setting[cgroup.Resources, cgroup.Resources, cgroup.Process]
 
 // readCgroup fills in what the kernel tells of a process's control groups.
-func (i *Inspector) readCgroup(r *Report, f *listed, p *procfs.Process) {
-	if !i.options.Parts.has(PartCgroup) {
+func (c *collector) readCgroup(r *Report, f *listed, p cgroup.Folder) {
+	if c.cgroups == nil {
 		r.Cgroup.InForce = UnknownFact[cgroup.Process](errLeftOut)
 		return
 	}
@@ -22,7 +21,7 @@ func (i *Inspector) readCgroup(r *Report, f *listed, p *procfs.Process) {
 	if runtimeTier(f.Runtime) != "" {
 		id = "" // the process may be in the cgroup of its sandbox
 	}
-	process, err := i.cgroups.Read(p, id)
+	process, err := c.cgroups.Read(p, id)
 	if err != nil {
 		r.Cgroup.InForce = UnknownFact[cgroup.Process](err)
 		return

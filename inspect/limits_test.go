@@ -131,11 +131,9 @@ func TestParts(t *testing.T) {
 		var r Report
 		i := nodeOf(t, mountinfoV1)
 		i.options.Parts, i.cgroups = parts, cgroup.Reader{}
-		if err := i.read(&r, p, Fact[caps.Set]{}); err != nil {
-			t.Fatal(err)
-		}
+		i.read(&r, &firstProcess{Process: p}, Fact[caps.Set]{})
 		i.readNamespaces(&r, &listed{}, p)
-		i.readCgroup(&r, &listed{}, p)
+		i.collector(nil).readCgroup(&r, &listed{}, p)
 		read := func(k Known) bool { return k == Present }
 		got := fmt.Sprint(read(r.ReadonlyRootfs.InForce.Known()), read(r.Namespaces.InForce.Known()), read(r.Cgroup.InForce.Known()))
 		if got != want || !read(r.NoNewPrivs.InForce.Known()) {

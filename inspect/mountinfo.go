@@ -228,8 +228,8 @@ func isBelow(path, folder string) bool {
 
 // readonlyRoot tells whether the root file system is read-only: the mount that
 // is on top at /, or its file system.
-func readonlyRoot(p *procfs.Process) Fact[bool] {
-	mounts, err := readMounts(p)
+func readonlyRoot(p *firstProcess) Fact[bool] {
+	mounts, err := p.table()
 	if err != nil {
 		return UnknownFact[bool](err)
 	}

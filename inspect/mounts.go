@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/rtinspect/rtinspect/internal/procfs"
 )
 
 // Mounts are the mounts of a container: those of its first process.
@@ -182,8 +180,8 @@ func (h hostMounts) paths(device, root string) []string {
 }
 
 // mountsOf makes the report of a container's mounts from its first process.
-func (i *Inspector) mountsOf(f *listed, p *procfs.Process, host hostMounts) Fact[Mounts] {
-	table, err := readMounts(p)
+func (i *Inspector) mountsOf(f *listed, p *firstProcess, host hostMounts) Fact[Mounts] {
+	table, err := p.table()
 	if err != nil {
 		return UnknownFact[Mounts](err)
 	}
@@ -194,14 +192,11 @@ func (i *Inspector) mountsOf(f *listed, p *procfs.Process, host hostMounts) Fact
 		Declared:      s.declaredMounts(specErr),
 		Masked:        checkPaths(table, defaultMasked, masked, specErr, exists),
 		ReadonlyPaths: checkPaths(table, defaultReadonly, readonly, specErr, exists),
-		Devices:       Devices{Declared: s.declaredDevices(specErr), InForce: devices(p, table)},
+		Devices:       Devices{Declared: s.declaredDevices(specErr), InForce: devices(p.Process, table)},
 	}
 	guards := guardPoints(m)
 	for _, line := range table.list {
 		m.InForce = append(m.InForce, containerMount(table, line, host, guards, f.Pod))
-	}
-	if err := p.Alive(); err != nil {
-		return UnknownFact[Mounts](err)
 	}
 	return KnownFact(m, p.Path("mountinfo"))
 }

@@ -103,157 +103,191 @@ const (
 func (i *Inspector) Processes(ctx context.Context, refs ...string) ([]ContainerProcesses, error) {
 	found, err := i.list(ctx, false)
 	chosen, err := choose(found, refs, err)
-	processes := i.processesOf(found, chosen, i.hostMounts())
-	list := make([]ContainerProcesses, len(chosen))
+	s := newScan(i, found)
+	processes := make([]Fact[Processes], len(chosen))
 	parallel(len(chosen), func(n int) {
 		i.identify(chosen[n])
-		list[n] = ContainerProcesses{Container: chosen[n].Container, Processes: processes[chosen[n]]}
+		processes[n] = s.processesOf(chosen[n])
 	})
+	values := make(map[*listed]Processes, len(chosen))
+	list := make([]ContainerProcesses, len(chosen))
+	for n, f := range chosen {
+		list[n] = ContainerProcesses{Container: f.Container, Processes: processes[n]}
+		values[f], _ = processes[n].Value()
+	}
+	s.nameNamespaces(values)
 	return list, err
 }
 
-// processesOf reads the processes of the chosen ones among all containers.
-func (i *Inspector) processesOf(all []listed, chosen []*listed, host hostMounts) map[*listed]Fact[Processes] {
-	facts := make(map[*listed]Fact[Processes], len(chosen))
-	pids, err := i.fs.Pids()
-	if err != nil {
-		for _, f := range chosen {
-			facts[f] = UnknownFact[Processes](err)
-		}
-		return facts
-	}
-	s := newScan(i, all, chosen, host)
-	read := make([]scanned, len(pids))
-	parallel(len(pids), func(n int) { read[n] = s.process(pids[n]) })
-	trees := s.collect(read)
-	for _, f := range chosen {
-		t := trees[f]
-		t.List, t.Missing = arrange(t.List), s.whyMissing(pids)
-		facts[f] = KnownFact(*t, i.fs.Path("")+" and the cgroup of each process")
-	}
-	s.nameNamespaces(facts)
-	return facts
-}
-
-// scan reads the processes of a node.
+// scan is every process of a node at one time, by its containers.
 type scan struct {
 	*Inspector
-	all    []listed
-	wanted map[*listed]bool
+	all   []listed
+	leaks leakFinder
+	err   error // why the processes are not known
+	// owners are the containers of each process, pids the processes of each
+	// container.
 	groups groupIndex
-	leaks  leakFinder
-	// unread counts the processes that could not be told to be of a container or
-	// not, missing is why the first of them could not.
-	unread  int
-	missing error
+	owners map[int][]*listed
+	pids   map[*listed][]int
+	// missing says why processes may be missing, empty when none can.
+	missing string
 }
 
-func newScan(i *Inspector, all []listed, chosen []*listed, host hostMounts) *scan {
-	s := &scan{Inspector: i, all: all, wanted: map[*listed]bool{}, groups: newGroupIndex(all)}
-	for _, f := range chosen {
-		s.wanted[f] = true
+func newScan(i *Inspector, all []listed) *scan {
+	s := &scan{
+		Inspector: i, all: all, leaks: newLeakFinder(i, i.hostMounts()), groups: newGroupIndex(all),
+		owners: map[int][]*listed{}, pids: map[*listed][]int{},
 	}
-	// Several workers may ask for it.
-	parallel(len(chosen), func(n int) { _, _ = chosen[n].declared() })
-	s.leaks = newLeakFinder(i, host)
+	pids, err := i.fs.Pids()
+	if err != nil {
+		s.err = err
+		return s
+	}
+	owners, errs := make([][]*listed, len(pids)), make([]error, len(pids))
+	parallel(len(pids), func(n int) { owners[n], errs[n] = s.ownersOf(pids[n]) })
+	for n, pid := range pids {
+		s.owners[pid] = owners[n]
+		for _, f := range owners[n] {
+			s.pids[f] = append(s.pids[f], pid)
+		}
+	}
+	s.missing = s.whyMissing(pids, errs)
 	return s
 }
 
-// scanned is what came of one process.
-type scanned struct {
-	owners  []*listed
-	process Process
-	session int
-	err     error
-}
-
-// process reads one process, all of it only when it is of a wanted container.
-func (s *scan) process(pid int) scanned {
+// ownersOf returns the containers of a process.
+func (s *scan) ownersOf(pid int) ([]*listed, error) {
 	p, err := s.fs.Open(pid)
 	if err != nil {
-		return scanned{err: err}
+		return nil, err
 	}
 	defer p.Close() //nolint:errcheck // opened for reading
-	cgroup, err := p.ReadFile("cgroup")
-	if err != nil {
-		return scanned{err: err}
-	}
-	r := scanned{owners: s.groups.owners(string(cgroup))}
-	owner := slices.IndexFunc(r.owners, func(f *listed) bool { return s.wanted[f] })
-	if owner < 0 {
-		return r
-	}
-	r.process, r.session, r.err = readProcess(p, s.options.RedactArgs)
-	if r.err == nil && r.process.State != stateZombie {
-		r.process.Leaks = s.leaks.find(p, func() (*procfs.Process, error) { return s.open(r.owners[owner]) })
-		r.err = p.Alive()
-	}
-	return r
+	return s.readOwners(p)
 }
 
-// collect gives each container its processes and compares them with the first.
-func (s *scan) collect(read []scanned) map[*listed]*Processes {
-	trees := make(map[*listed]*Processes, len(s.wanted))
-	for f := range s.wanted {
-		trees[f] = &Processes{List: []Process{}}
+func (s *scan) readOwners(p *procfs.Process) ([]*listed, error) {
+	cgroup, err := p.ReadFile("cgroup")
+	if err != nil {
+		return nil, err
 	}
-	owners := map[int]scanned{}
-	for _, r := range read {
+	return s.groups.owners(string(cgroup)), nil
+}
+
+// whyMissing says why processes may be missing, empty when none can.
+func (s *scan) whyMissing(pids []int, errs []error) string {
+	unread := slices.DeleteFunc(errs, hasEnded)
+	switch {
+	case len(unread) > 0:
+		return fmt.Sprintf("%d processes could not be told to be of a container or not: %v", len(unread), unread[0])
+	case len(pids) == 0 || pids[0] != 1:
+		return s.fs.Path("1") + " is not shown: other users' processes are hidden by hidepid"
+	}
+	return ""
+}
+
+// hasEnded tells whether nothing is wrong but that the process is gone.
+func hasEnded(err error) bool {
+	return err == nil || errors.Is(err, ErrNoProcess) || errors.Is(err, fs.ErrNotExist)
+}
+
+// processesOf returns the processes of a container.
+func (s *scan) processesOf(f *listed) Fact[Processes] {
+	p, _ := s.open(f) // without it they are told without the comparison
+	if p == nil {
+		return s.processes(f, nil)
+	}
+	defer p.Close() //nolint:errcheck // opened for reading
+	return s.processes(f, &firstProcess{Process: p})
+}
+
+// processes returns the processes of a container, whose first process is open, or
+// nil.
+func (s *scan) processes(f *listed, first *firstProcess) Fact[Processes] {
+	if s.err != nil {
+		return UnknownFact[Processes](s.err)
+	}
+	read, t := s.readAll(f, first)
+	if first != nil && first.Alive() != nil {
+		// What was taken to be its mounts may be another namespace's, which got
+		// the number of its own.
+		read, t = s.readAll(f, nil)
+	}
+	t.List = arrange(s.tree(f, read))
+	return KnownFact(t, s.fs.Path("")+" and the cgroup of each process")
+}
+
+// scanned is what was read of one process.
+type scanned struct {
+	process Process
+	session int
+}
+
+// readAll reads the processes of a container. The list is filled in later.
+func (s *scan) readAll(f *listed, first *firstProcess) ([]scanned, Processes) {
+	t := Processes{Missing: s.missing}
+	var read []scanned
+	var unread []error
+	for _, pid := range s.pids[f] {
+		r, err := s.read(pid, f, first)
 		switch {
-		case r.err == nil:
-			owners[r.process.PID] = r
-		case errors.Is(r.err, ErrNoProcess) || errors.Is(r.err, fs.ErrNotExist):
-			for _, f := range r.owners {
-				if t := trees[f]; t != nil {
-					t.Ended++
-				}
-			}
-		case r.err != nil:
-			s.unread++
-			s.missing = cmp.Or(s.missing, r.err)
+		case err == nil:
+			read = append(read, r)
+		case hasEnded(err):
+			t.Ended++
+		default:
+			unread = append(unread, err)
 		}
 	}
-	for f, t := range trees {
-		t.List = s.tree(f, read, owners)
+	if len(unread) > 0 {
+		t.Missing = cmp.Or(t.Missing, fmt.Sprintf("%d processes could not be read: %v", len(unread), unread[0]))
 	}
-	return trees
+	return read, t
+}
+
+// read reads one process. One that is not in the container any more has ended
+// there.
+func (s *scan) read(pid int, f *listed, first *firstProcess) (scanned, error) {
+	p, err := s.fs.Open(pid)
+	if err != nil {
+		return scanned{}, err
+	}
+	defer p.Close() //nolint:errcheck // opened for reading
+	owners, err := s.readOwners(p)
+	if err != nil {
+		return scanned{}, err
+	}
+	if !slices.Contains(owners, f) {
+		return scanned{}, fmt.Errorf("process %d has left the container: %w", pid, ErrNoProcess)
+	}
+	var r scanned
+	r.process, r.session, err = readProcess(p, s.options.RedactArgs)
+	if err == nil && r.process.State != stateZombie {
+		r.process.Leaks = s.leaks.find(p, first)
+		err = p.Alive()
+	}
+	return r, err
 }
 
 // tree returns the processes of one container, compared with its first.
-func (s *scan) tree(f *listed, read []scanned, owners map[int]scanned) []Process {
+func (s *scan) tree(f *listed, read []scanned) []Process {
 	list := []Process{}
-	var mine []*scanned
 	var first *scanned
 	for n := range read {
-		r := &read[n]
-		if r.err != nil || !slices.Contains(r.owners, f) {
-			continue
-		}
-		mine = append(mine, r)
-		if s.isFirst(f, r.process.PID) {
-			first = r
+		if s.isFirst(f, read[n].process.PID) {
+			first = &read[n]
 		}
 	}
-	for _, r := range mine {
+	for n := range read {
+		r := &read[n]
 		p := r.process
-		p.Origin = origin(f, *r, first, owners)
+		p.Origin = s.origin(f, r, first)
 		if p.Beyond = []Excess{}; first != nil && first != r {
 			p.Beyond = beyond(&p, &first.process)
 		}
 		list = append(list, p)
 	}
 	return list
-}
-
-// whyMissing says why processes may be missing, empty when none can.
-func (s *scan) whyMissing(pids []int) string {
-	switch {
-	case s.unread > 0:
-		return fmt.Sprintf("%d processes could not be told to be of a container or not: %v", s.unread, s.missing)
-	case len(pids) == 0 || pids[0] != 1:
-		return s.fs.Path("1") + " is not shown: other users' processes are hidden by hidepid"
-	}
-	return ""
 }
 
 // isFirst tells whether a process in the container's cgroup is the one that the
@@ -265,23 +299,38 @@ func (s *scan) isFirst(f *listed, pid int) bool {
 
 // origin tells where a process comes from. A session is what runc makes for each
 // process that it starts.
-func origin(f *listed, r scanned, first *scanned, owners map[int]scanned) Origin {
-	parent, known := owners[r.process.Parent]
+func (s *scan) origin(f *listed, r, first *scanned) Origin {
+	parent := r.process.Parent
 	switch {
 	case first != nil && r.process.PID == first.process.PID:
 		return OriginFirst
-	case known && slices.Contains(parent.owners, f):
+	case slices.Contains(s.owners[parent], f):
 		return OriginChild
-	case first != nil && r.process.Parent == first.process.Parent:
+	case first != nil && parent == first.process.Parent:
 		if r.session == r.process.PID {
 			return OriginExec
 		}
 		return OriginAdopted
-	}
-	if inside, ok := parent.process.Inside.Value(); known && ok && inside == 1 {
+	case len(s.owners[parent]) > 0 && s.isInit(parent):
 		return OriginAdopted
 	}
 	return OriginOutside
+}
+
+// isInit tells whether a process is the first of its pid namespace, which takes
+// over those that lost their parent.
+func (s *scan) isInit(pid int) bool {
+	p, err := s.fs.Open(pid)
+	if err != nil {
+		return false
+	}
+	defer p.Close() //nolint:errcheck // opened for reading
+	status, err := p.ReadFile("status")
+	if err != nil {
+		return false
+	}
+	inside, err := parseInside(status)
+	return err == nil && inside == 1
 }
 
 // rank puts the first process before others: pids are given out in circles.

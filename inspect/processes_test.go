@@ -145,33 +145,44 @@ func TestArrange(t *testing.T) {
 
 func TestOrigin(t *testing.T) {
 	f, pause := &listed{}, &listed{}
-	process := func(pid, parent, session, inside int, owners ...*listed) scanned {
-		return scanned{owners: owners, session: session, process: Process{PID: pid, Parent: parent, Inside: KnownFact(inside, "")}}
+	proc := t.TempDir()
+	for pid, inside := range map[string]string{"20": "1", "30": "30"} {
+		if err := os.Mkdir(filepath.Join(proc, pid), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(proc, pid, "status"), []byte("NSpid:\t"+pid+"\t"+inside+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
-	first := process(10, 3, 10, 1, f)
-	all := map[int]scanned{
-		3: process(3, 1, 3, 3), 10: first, 11: process(11, 10, 10, 2, f),
-		20: process(20, 3, 20, 1, pause), 30: process(30, 1, 30, 30),
+	s := &scan{
+		Inspector: &Inspector{fs: procfs.FS{Proc: proc}},
+		owners:    map[int][]*listed{10: {f}, 11: {f}, 20: {pause}, 21: {pause}},
 	}
+	process := func(pid, parent, session int) scanned {
+		return scanned{session: session, process: Process{PID: pid, Parent: parent}}
+	}
+	first := process(10, 3, 10)
 	for _, tc := range []struct {
 		name string
 		r    scanned
 		want Origin
 	}{
 		{"the first", first, OriginFirst},
-		{"its child", all[11], OriginChild},
-		{"an exec session", process(12, 3, 12, 3, f), OriginExec},
-		{"its child", process(13, 11, 12, 3, f), OriginChild},
-		{"an orphan that the shim took", process(14, 3, 10, 3, f), OriginAdopted},
-		{"an orphan that pause took", process(15, 20, 10, 3, f), OriginAdopted},
-		{"of a shell of the host", process(16, 30, 30, 16, f), OriginOutside},
-		{"of a process that is not shown", process(17, 0, 17, 17, f), OriginOutside},
+		{"its child", process(11, 10, 10), OriginChild},
+		{"an exec session", process(12, 3, 12), OriginExec},
+		{"its child", process(13, 11, 12), OriginChild},
+		{"an orphan that the shim took", process(14, 3, 10), OriginAdopted},
+		{"an orphan that pause took", process(15, 20, 10), OriginAdopted},
+		{"of a process of another container that is gone", process(15, 21, 10), OriginOutside},
+		{"of a shell of the host", process(16, 30, 30), OriginOutside},
+		{"of a process that is not shown", process(17, 0, 17), OriginOutside},
 	} {
-		if got := origin(f, tc.r, &first, all); got != tc.want {
+		if got := s.origin(f, &tc.r, &first); got != tc.want {
 			t.Errorf("%s: %s, want %s", tc.name, got, tc.want)
 		}
 	}
-	if got := origin(f, process(12, 3, 12, 3, f), nil, all); got != OriginOutside {
+	exec := process(12, 3, 12)
+	if got := s.origin(f, &exec, nil); got != OriginOutside {
 		t.Errorf("without a first process: %s", got)
 	}
 }
@@ -282,7 +293,7 @@ func TestMissing(t *testing.T) {
 	all := []listed{container("aaaa", 7, true)}
 	read := func() Processes {
 		t.Helper()
-		p, _ := i.processesOf(all, []*listed{&all[0]}, hostMounts{})[&all[0]].Value()
+		p, _ := newScan(i, all).processesOf(&all[0]).Value()
 		return p
 	}
 	for _, pid := range []string{"1", "7"} {
@@ -399,7 +410,7 @@ func TestUnprivileged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Leaks = newLeakFinder(&Inspector{}, hostMounts{}).find(p, func() (*procfs.Process, error) { return nil, nil })
+	r.Leaks = newLeakFinder(&Inspector{}, hostMounts{}).find(p, nil)
 	for what, known := range map[string]Known{
 		"user": r.User.Known(), "capabilities": r.Capabilities.Known(), "seccomp": r.Seccomp.Known(), "args": r.Args.Known(), "inside": r.Inside.Known(),
 	} {

@@ -260,7 +260,7 @@ func TestForbiddenFiles(t *testing.T) {
 			if err != nil || len(found) != 1 {
 				t.Fatalf("%d containers, %v", len(found), err)
 			}
-			before := i.report(&found[0])
+			before := i.collector(nil).report(&found[0])
 			for path, mode := range map[string]fs.FileMode{h.root: 0o755, filepath.Dir(h.root): 0o755, h.proc(pid, file): 0} {
 				if err := os.Chmod(path, mode); err != nil {
 					t.Fatal(err)
@@ -268,7 +268,7 @@ func TestForbiddenFiles(t *testing.T) {
 			}
 			t.Cleanup(func() { _ = os.Chmod(h.proc(pid, file), 0o755) }) // so that it can be removed
 			var after Report
-			withFilesOfNobody(t, func() { after = i.report(&found[0]) })
+			withFilesOfNobody(t, func() { after = i.collector(nil).report(&found[0]) })
 			wantGaps(t, after, before, want, fs.ErrPermission, h.proc(pid, file))
 		})
 	}
@@ -508,8 +508,8 @@ func TestReusedPID(t *testing.T) {
 	defer p.Close()
 	all := KnownFact(caps.UpTo(40), "test")
 	var alive Report
-	i := &Inspector{}
-	if err := i.read(&alive, p, all); err != nil || alive.Capabilities.InForce.Known() != Present {
+	c := (&Inspector{options: Options{Parts: PartStatus | PartMounts}}).collector(nil)
+	if err := c.enforce(&alive, &listed{}, &firstProcess{Process: p}, all); err != nil || alive.Capabilities.InForce.Known() != Present {
 		t.Fatalf("while it runs: %v, %v", alive.Capabilities.InForce, err)
 	}
 	_ = first.Process.Kill()
@@ -521,7 +521,7 @@ func TestReusedPID(t *testing.T) {
 		t.Fatalf("the new process is not there by path: %v", err)
 	}
 	var r Report
-	if err := i.read(&r, p, all); !errors.Is(err, ErrNoProcess) {
+	if err := c.enforce(&r, &listed{}, &firstProcess{Process: p}, all); !errors.Is(err, ErrNoProcess) {
 		t.Errorf("error %v, want %v", err, ErrNoProcess)
 	}
 	for name, fact := range facts(t, r) {

@@ -45,7 +45,7 @@ func (i *Inspector) reachable(sockets []*foundSocket, containers []listed) {
 		return c.Kind != KindContainer || c.ended()
 	})
 	all := make([]*confines, len(running))
-	parallel(len(running), func(n int) { all[n] = i.confines(&running[n]) })
+	parallel(len(running), func(n int) { all[n] = i.confinesOf(&running[n]) })
 	for _, s := range sockets {
 		list := []SocketContainer{}
 		for n, c := range all {
@@ -62,9 +62,12 @@ func (i *Inspector) reachable(sockets []*foundSocket, containers []listed) {
 	}
 }
 
-// confines reads a container's mounts and network namespace; nil when no process
+// confinesOf reads a container's mounts and network namespace; nil when no process
 // of it runs.
-func (i *Inspector) confines(f *listed) *confines {
+func (i *Inspector) confinesOf(f *listed) *confines {
+	if f.confines != nil {
+		return f.confines
+	}
 	p, err := i.open(f)
 	if err != nil {
 		return &confines{UnknownFact[mountTable](err), UnknownFact[string](err)}
@@ -73,15 +76,19 @@ func (i *Inspector) confines(f *listed) *confines {
 		return nil
 	}
 	defer p.Close() //nolint:errcheck // opened for reading
-	var c confines
-	if mounts, err := readMounts(p); err != nil {
+	c := confinesOf(&firstProcess{Process: p})
+	if err := p.Alive(); err != nil {
+		return &confines{UnknownFact[mountTable](err), UnknownFact[string](err)}
+	}
+	return c
+}
+
+func confinesOf(p *firstProcess) *confines {
+	c := confines{netns: linkFact(p.Process, "ns/net")}
+	if mounts, err := p.table(); err != nil {
 		c.mounts = UnknownFact[mountTable](err)
 	} else {
 		c.mounts = KnownFact(mounts, p.Path("mountinfo"))
-	}
-	c.netns = linkFact(p, "ns/net")
-	if err := p.Alive(); err != nil {
-		return &confines{UnknownFact[mountTable](err), UnknownFact[string](err)}
 	}
 	return &c
 }

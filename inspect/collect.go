@@ -1,0 +1,162 @@
+package inspect
+
+import (
+	"fmt"
+
+	"github.com/rtinspect/rtinspect/caps"
+	"github.com/rtinspect/rtinspect/cgroup"
+	"github.com/rtinspect/rtinspect/internal/procfs"
+	"github.com/rtinspect/rtinspect/nsdiff"
+)
+
+// collector makes the reports of one answer. What they have in common is read
+// once.
+type collector struct {
+	*Inspector
+	cgroups *cgroup.View
+	scan    *scan // nil when mounts and processes are left out
+}
+
+func (i *Inspector) collector(s *scan) *collector {
+	c := &collector{Inspector: i, scan: s}
+	if i.options.Parts.has(PartCgroup) {
+		c.cgroups = i.cgroups.View()
+	}
+	return c
+}
+
+// reports makes the reports of the chosen ones among all containers.
+func (i *Inspector) reports(chosen []*listed, all []listed) []Report {
+	return i.collector(nil).reports(chosen, all)
+}
+
+// details makes reports with mounts and processes.
+func (i *Inspector) details(all []listed, chosen []*listed) []Report {
+	s := newScan(i, all)
+	reports := i.collector(s).reports(chosen, all)
+	processes := make(map[*listed]Processes, len(chosen))
+	for n, f := range chosen {
+		processes[f], _ = reports[n].Processes.Value()
+	}
+	s.nameNamespaces(processes)
+	return reports
+}
+
+func (c *collector) reports(chosen []*listed, all []listed) []Report {
+	reports := make([]Report, len(chosen))
+	parallel(len(chosen), func(n int) { reports[n] = c.report(chosen[n]) })
+	if c.options.Parts.has(PartNamespaces) {
+		c.share(reports, chosen, all)
+	}
+	return reports
+}
+
+// report makes the report of one container. Whatever fails is in it, so that
+// one bad container never spoils the rest.
+func (c *collector) report(f *listed) Report {
+	r := Report{Drift: []Difference{}}
+	r.Capabilities.Default = defaultOf(c.conn)
+	all := allCapabilities(c.node.Runtime, c.node.LastCap)
+	c.request(&r, f, all)
+	c.declare(&r, f, all)
+	p, err := c.open(f)
+	var first *firstProcess
+	if p != nil {
+		defer p.Close() //nolint:errcheck // opened for reading
+		first = &firstProcess{Process: p}
+		if err = c.enforce(&r, f, first, all); err != nil {
+			first = nil
+		}
+	}
+	if first == nil {
+		c.notEnforced(&r, f, err)
+	}
+	if c.scan != nil {
+		r.Processes = c.scan.processes(f, first)
+	}
+	r.Container = f.Container
+	r.Drift = append(r.Drift, drift(&r)...)
+	return r
+}
+
+// enforce fills in what the kernel has in force. The error is that the process
+// ended meanwhile: then nothing of it counts.
+func (c *collector) enforce(r *Report, f *listed, p *firstProcess, all Fact[caps.Set]) error {
+	c.readNamespaces(r, f, p.Process)
+	c.readCgroup(r, f, p)
+	c.read(r, p, all)
+	if c.scan != nil {
+		f.confines = confinesOf(p)
+		r.Mounts = c.mountsOf(f, p, c.scan.leaks.host)
+	}
+	f.PID = KnownFact(p.PID(), "runtime and "+p.Path("cgroup"))
+	f.Tier = tier(f.Runtime, r.UserNamespace.InForce)
+	return p.Alive()
+}
+
+// notEnforced fills in why nothing is known of what the kernel has in force, or
+// without an error that no process runs.
+func (c *collector) notEnforced(r *Report, f *listed, err error) {
+	f.namespaces, f.confines = nsdiff.Set{}, nil
+	namespacesUnknown(r, err)
+	r.Cgroup.InForce = withoutProcess[cgroup.Process](err)
+	f.PID, f.Tier = withoutProcess[int](err), tierWithout(f, err)
+	r.Capabilities.InForce = withoutProcess[caps.State](err)
+	r.Capabilities.Reach = withoutProcess[caps.Reach](err)
+	r.User.InForce = withoutProcess[UserInForce](err)
+	r.NoNewPrivs.InForce = withoutProcess[bool](err)
+	r.Seccomp.InForce = withoutProcess[SeccompInForce](err)
+	r.AppArmor.InForce = withoutProcess[string](err)
+	r.SELinux.InForce = withoutProcess[string](err)
+	r.ReadonlyRootfs.InForce = withoutProcess[bool](err)
+	r.Privileged.InForce = withoutProcess[bool](err)
+	r.UserNamespace.InForce = withoutProcess[UserNamespace](err)
+	if c.scan != nil {
+		r.Mounts = withoutProcess[Mounts](err)
+	}
+}
+
+// firstProcess is a container's first process, kept open while all that is told
+// of it is read. mountinfo takes the kernel long, so it is read once.
+type firstProcess struct {
+	*procfs.Process
+	read      bool
+	mountinfo string
+	mounts    mountTable
+	err       error // why mountinfo could not be read
+	malformed error // why mounts is not known though it could
+}
+
+func (p *firstProcess) readMountinfo() {
+	if p.read {
+		return
+	}
+	p.read = true
+	data, err := p.Process.ReadFile("mountinfo")
+	if p.err = err; err != nil {
+		return
+	}
+	p.mountinfo = string(data)
+	p.mounts, err = parseMounts(p.mountinfo)
+	if err != nil {
+		p.malformed = fmt.Errorf("%s: %w", p.Path("mountinfo"), err)
+	}
+}
+
+// table returns its mounts.
+func (p *firstProcess) table() (mountTable, error) {
+	p.readMountinfo()
+	if p.err != nil {
+		return mountTable{root: -1}, p.err
+	}
+	return p.mounts, p.malformed
+}
+
+// ReadFile reads a file in its folder.
+func (p *firstProcess) ReadFile(name string) ([]byte, error) {
+	if name != "mountinfo" {
+		return p.Process.ReadFile(name)
+	}
+	p.readMountinfo()
+	return []byte(p.mountinfo), p.err
+}
