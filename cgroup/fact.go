@@ -76,24 +76,22 @@ func (f Fact[T]) Cause() error {
 
 var errNotRead = errors.New("not read")
 
-type factJSON struct {
-	State  string          `json:"state"`
-	Value  json.RawMessage `json:"value,omitempty"`
-	Source string          `json:"source,omitempty"`
-	Reason string          `json:"reason,omitempty"`
-	Cause  string          `json:"cause,omitempty"`
+// factJSON is the form of a fact whose value is a *T to be written, and a
+// json.RawMessage when it is read.
+type factJSON[V any] struct {
+	State  string `json:"state"`
+	Value  V      `json:"value,omitempty"`
+	Source string `json:"source,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	Cause  string `json:"cause,omitempty"`
 }
 
 // MarshalJSON writes the form that the type describes.
 func (f Fact[T]) MarshalJSON() ([]byte, error) {
-	out := factJSON{State: f.known.String()}
+	out := factJSON[*T]{State: f.known.String()}
 	switch f.known {
 	case Present:
-		value, err := json.Marshal(f.value)
-		if err != nil {
-			return nil, err
-		}
-		out.Value, out.Source = value, f.source
+		out.Value, out.Source = &f.value, f.source
 	case Absent:
 		out.Reason = f.source
 	case Unknown:
@@ -105,7 +103,7 @@ func (f Fact[T]) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON reads the form that the type describes and refuses any other. The error wraps [ErrSyntax] unless data is no
 // JSON object.
 func (f *Fact[T]) UnmarshalJSON(data []byte) error {
-	var in factJSON
+	var in factJSON[json.RawMessage]
 	if err := json.Unmarshal(data, &in); err != nil {
 		return err
 	}

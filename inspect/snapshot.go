@@ -2,12 +2,14 @@ package inspect
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -110,14 +112,87 @@ func (s Snapshot) check() error {
 // names in Linux may have, is written as U+FFFD: what is read and written again
 // stays the same.
 func (s Snapshot) MarshalJSON() ([]byte, error) {
-	type plain Snapshot
-	data, err := json.Marshal(plain(s))
-	return replaceEscape(data, `\ufffd`, "\ufffd"), err
+	var b bytes.Buffer
+	err := s.Write(&b)
+	return b.Bytes(), err
+}
+
+// Write writes the JSON form with a line for each container and each socket. It
+// needs no memory for the whole, unlike MarshalJSON.
+func (s Snapshot) Write(w io.Writer) error {
+	o := &objectWriter{w: w}
+	o.key("version", s.Version)
+	o.key("time", s.Time)
+	o.key("node", s.Node)
+	writeList(o, "containers", s.Containers)
+	o.key("missing", s.Missing)
+	writeList(o, "sockets", s.Sockets)
+	o.key("missingSockets", s.MissingSockets)
+	o.text("}\n")
+	return o.err
+}
+
+// objectWriter writes a JSON object in pieces. The error is that of the first
+// that failed.
+type objectWriter struct {
+	w    io.Writer
+	some bool // a key was written
+	err  error
+}
+
+func (o *objectWriter) text(text string) {
+	if o.err == nil {
+		_, o.err = io.WriteString(o.w, text)
+	}
+}
+
+func (o *objectWriter) value(v any) {
+	data, err := json.Marshal(v)
+	o.err = cmp.Or(o.err, err)
+	if o.err == nil {
+		_, o.err = o.w.Write(replaceEscape(data, `\ufffd`, "\ufffd"))
+	}
+}
+
+func (o *objectWriter) name(name string) {
+	if o.some {
+		o.text(",\n")
+	} else {
+		o.text("{")
+	}
+	o.some = true
+	o.text(strconv.Quote(name) + ":")
+}
+
+func (o *objectWriter) key(name string, v any) {
+	o.name(name)
+	o.value(v)
+}
+
+// writeList writes a list with its items on lines of their own.
+func writeList[T any](o *objectWriter, name string, list []T) {
+	o.name(name)
+	if list == nil {
+		o.text("null")
+		return
+	}
+	o.text("[")
+	for n := range list {
+		if n > 0 {
+			o.text(",")
+		}
+		o.text("\n")
+		o.value(&list[n])
+	}
+	o.text("]")
 }
 
 // replaceEscape replaces an escape of JSON, but not after a backslash that is
 // itself escaped.
 func replaceEscape(data []byte, escape, with string) []byte {
+	if !bytes.Contains(data, []byte(escape)) {
+		return data
+	}
 	var out bytes.Buffer
 	for {
 		n := bytes.IndexByte(data, '\\')

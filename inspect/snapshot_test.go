@@ -366,3 +366,23 @@ func checkNumbers(t *testing.T, at string, value any) {
 		}
 	}
 }
+
+// TestWrite: every field is written, as the type says.
+func TestWrite(t *testing.T) {
+	s := inspect.Snapshot{Version: inspect.SnapshotVersion, Time: time.Unix(0, 0).UTC(), Containers: []inspect.Report{{}, {}}, Missing: []string{"a \xff"}}
+	type plain inspect.Snapshot
+	want, err := json.Marshal(plain(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b, got bytes.Buffer
+	if err := s.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Compact(&got, b.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	if text := strings.ReplaceAll(string(want), `\ufffd`, "\ufffd"); got.String() != text {
+		t.Errorf("%s\nwant %s", got.String(), text)
+	}
+}

@@ -37,6 +37,9 @@ func quote(text string) string { return strconv.Quote(text) }
 // they are, spelled as escapes. The data stays the same: outside of its strings such a document has none of them. Long is how
 // the language spells characters beyond U+FFFF.
 func escapeData(document string, long func(rune) string) string {
+	if !strings.ContainsFunc(document, func(r rune) bool { return r != '\n' && (r < ' ' || r > '~') }) {
+		return document
+	}
 	var b strings.Builder
 	for _, r := range document {
 		switch {

@@ -28,7 +28,9 @@ type invocation struct {
 	stdin  io.Reader
 	stderr io.Writer
 	// answer goes to stdout in one piece at the end, so that a write that fails is seen, and only once.
-	answer   bytes.Buffer
+	answer bytes.Buffer
+	// stream writes an answer that is too large for that.
+	stream   func(io.Writer) error
 	terminal terminal
 }
 
@@ -41,6 +43,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	// When the reader has gone, as head does, this ends the program: SIGPIPE is left as it is.
 	if _, failed := stdout.Write(v.answer.Bytes()); failed != nil && v.answer.Len() > 0 {
 		err = errors.Join(err, failed)
+	}
+	if v.stream != nil {
+		err = errors.Join(v.stream(stdout), err)
 	}
 	return v.report(err)
 }

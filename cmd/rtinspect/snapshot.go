@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -50,9 +53,29 @@ func (v *invocation) snapshot(c *cli.Context) error {
 	node.RedactArgs = c.Bool("redact-args")
 	return v.withNode(c, node, func(ctx context.Context, s source) error {
 		snapshot, err := s.Snapshot(ctx)
-		return errors.Join(o.write(&v.answer, answer{data: snapshot}), err, nodeGaps(snapshot.Node),
+		return errors.Join(v.writeSnapshot(o, snapshot), err, nodeGaps(snapshot.Node),
 			reportGaps(snapshot.Containers, everyGap), socketGaps(snapshot.Sockets))
 	})
+}
+
+// writeSnapshot writes JSON piece by piece: that of a large node would take several times its size in memory.
+func (v *invocation) writeSnapshot(o output, s inspect.Snapshot) error {
+	if o.format != formatJSON {
+		return o.write(&v.answer, answer{data: s})
+	}
+	v.stream = func(stdout io.Writer) error {
+		w := bufio.NewWriterSize(stdout, 1<<16)
+		return cmp.Or(s.Write(escaper{w}), w.Flush())
+	}
+	return nil
+}
+
+// escaper escapes JSON. It is given whole characters.
+type escaper struct{ w io.Writer }
+
+func (e escaper) Write(document []byte) (int, error) {
+	_, err := io.WriteString(e.w, escapeData(string(document), surrogates))
+	return len(document), err
 }
 
 // nodeGaps returns an error for each fact of the node that is unknown.
