@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -51,6 +52,7 @@ func (v *invocation) snapshot(c *cli.Context) error {
 		return err
 	}
 	node.RedactArgs = c.Bool("redact-args")
+	debug.SetGCPercent(50) // a snapshot leaves garbage of several times its size
 	return v.withNode(c, node, func(ctx context.Context, s source) error {
 		snapshot, err := s.Snapshot(ctx)
 		return errors.Join(v.writeSnapshot(o, snapshot), err, nodeGaps(snapshot.Node),
