@@ -79,11 +79,8 @@ func reportIDs(reports []inspect.Report) []string {
 func reportGaps(reports []inspect.Report, matters func(inspect.Gap) bool) error {
 	var all []error
 	for _, r := range reports {
-		for _, g := range r.Gaps() {
-			if matters(g) {
-				all = append(all, gapError(r.Container, g))
-			}
-		}
+		gaps := slices.DeleteFunc(r.Gaps(), func(g inspect.Gap) bool { return !matters(g) })
+		all = append(all, gapErrors(r.Container, gaps)...)
 	}
 	return errors.Join(all...)
 }

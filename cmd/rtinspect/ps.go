@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -147,14 +148,36 @@ func whyNot[T any](fact inspect.Fact[T]) cell {
 func listGaps(containers []inspect.Container) error {
 	var all []error
 	for _, container := range containers {
-		for _, g := range container.Gaps() {
-			all = append(all, gapError(container, g))
-		}
+		all = append(all, gapErrors(container, container.Gaps())...)
 	}
 	return errors.Join(all...)
 }
 
-// gapError tells that a fact of a container is unknown.
-func gapError(container inspect.Container, g inspect.Gap) error {
-	return fmt.Errorf("%s: %s: %w", container.FullName(), g.Fact, g.Cause)
+// gapErrors tells which facts of a container are unknown, a line each. Of more that follow each other, belong together and have one
+// reason, one stands for all: whoever may not look into a process misses a dozen facts of it.
+func gapErrors(container inspect.Container, gaps []inspect.Gap) []error {
+	const most = 3
+	var all []error
+	for len(gaps) > 0 {
+		g, alike := gaps[0], 1
+		for alike < len(gaps) && kindOfGap(gaps[alike]) == kindOfGap(g) {
+			alike++
+		}
+		if alike <= most {
+			alike = 1
+		} else {
+			g.Fact += fmt.Sprintf(" and %d more", alike-1)
+		}
+		gaps = gaps[alike:]
+		all = append(all, fmt.Errorf("%s: %s: %w", container.FullName(), g.Fact, g.Cause))
+	}
+	return all
+}
+
+// kindOfGap is what a fact is part of, such as namespaces.inForce or processes.4012, and the reason without the file that it was
+// met at: the last part of a cause.
+func kindOfGap(g inspect.Gap) [2]string {
+	parts := strings.SplitN(g.Fact, ".", 3)
+	reason := g.Cause.Error()
+	return [2]string{strings.Join(parts[:min(2, len(parts))], "."), reason[strings.LastIndex(reason, ": ")+1:]}
 }

@@ -248,3 +248,31 @@ func TestHints(t *testing.T) {
 		t.Errorf("root cannot do better: %q", text)
 	}
 }
+
+// TestGapsOfOneReason: many facts of one thing that are unknown for one reason are one line, which says how many; three are
+// three, and what has another reason, or is part of something else, is told by itself. The hint of the cause is kept.
+func TestGapsOfOneReason(t *testing.T) {
+	gap := func(fact, file string, cause error) inspect.Gap {
+		return inspect.Gap{Fact: fact, Cause: &fs.PathError{Op: "readlink", Path: file, Err: cause}}
+	}
+	all := gapErrors(inspect.Container{Name: "web"}, []inspect.Gap{
+		gap("namespaces.inForce.cgroup.id", "/proc/7/ns/cgroup", syscall.EACCES),
+		gap("namespaces.inForce.ipc.id", "/proc/7/ns/ipc", syscall.EACCES),
+		gap("namespaces.inForce.mnt.id", "/proc/7/ns/mnt", syscall.EACCES),
+		gap("namespaces.inForce.net.id", "/proc/7/ns/net", syscall.EACCES),
+		gap("namespaces.inForce.pid.id", "/proc/7/ns/pid", syscall.EIO),
+		gap("processes.7.root", "/proc/7/root", syscall.EACCES),
+		gap("processes.7.args", "/proc/7/cmdline", syscall.EACCES),
+		gap("processes.7.leaks", "/proc/7/fd", syscall.EACCES),
+		gap("processes.8.leaks", "/proc/8/fd", syscall.EACCES),
+	})
+	want := "web: namespaces.inForce.cgroup.id and 3 more: readlink /proc/7/ns/cgroup: permission denied\n" +
+		"web: namespaces.inForce.pid.id: readlink /proc/7/ns/pid: input/output error\n" +
+		"web: processes.7.root: readlink /proc/7/root: permission denied\n" +
+		"web: processes.7.args: readlink /proc/7/cmdline: permission denied\n" +
+		"web: processes.7.leaks: readlink /proc/7/fd: permission denied\n" +
+		"web: processes.8.leaks: readlink /proc/8/fd: permission denied"
+	if err := errors.Join(all...); err.Error() != want || !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+}

@@ -93,7 +93,7 @@ func findSockets(ctx context.Context, node inspect.Options, wanted inspect.Socke
 }
 
 // socketGaps returns an error for each fact that is unknown, and for each cause one only: a folder that is closed hides all of a
-// socket. Containers as a whole are unknown without a runtime only, which is told already.
+// socket, and from which containers it is reached. Containers as a whole are unknown without a runtime only, which is told already.
 func socketGaps(list []inspect.Socket) error {
 	var all []error
 	told := map[string]bool{}
@@ -112,7 +112,9 @@ func socketGaps(list []inspect.Socket) error {
 		add(s.Path, "nobody", s.Nobody.Cause())
 		reached, _ := s.Containers.Value()
 		for _, c := range reached {
-			add(c.Name, "sockets", c.Ways.Cause())
+			if cause := c.Ways.Cause(); cause != nil && !told[s.Path+"\x00"+cause.Error()] {
+				add(c.Name, "sockets", cause)
+			}
 		}
 	}
 	return errors.Join(all...)
@@ -193,25 +195,36 @@ func connectText(r inspect.ConnectResult) string {
 
 // reachedCell shows the containers with the path inside.
 func reachedCell(s inspect.Socket) cell {
-	c := showFact(s.Containers, false, func(list []inspect.SocketContainer) string { return strings.Join(reached(list), ", ") })
-	if list, ok := s.Containers.Value(); ok && len(list) > 0 {
-		c.style = styleBad
+	list, ok := s.Containers.Value()
+	if !ok {
+		return factCell(s.Containers, false)
 	}
-	return c
+	ways, unknown := reached(list)
+	look := styleUnknown
+	if len(ways) > 0 {
+		look = styleBad
+	}
+	if len(unknown) > 0 {
+		ways = append(ways, "unknown for "+count(len(unknown), "container", "containers"))
+	}
+	if len(ways) == 0 {
+		return plain("-")
+	}
+	return styled(strings.Join(ways, ", "), look)
 }
 
-func reached(list []inspect.SocketContainer) []string {
-	var texts []string
+// reached tells by which paths containers reach a socket, and of which it is unknown.
+func reached(list []inspect.SocketContainer) (ways, unknown []string) {
 	for _, c := range list {
-		ways, ok := c.Ways.Value()
+		found, ok := c.Ways.Value()
 		if !ok {
-			texts = append(texts, c.Name+" (unknown)")
+			unknown = append(unknown, c.Name+" (unknown)")
 		}
-		for _, w := range ways {
-			texts = append(texts, c.Name+" at "+w.Path)
+		for _, w := range found {
+			ways = append(ways, c.Name+" at "+w.Path)
 		}
 	}
-	return texts
+	return ways, unknown
 }
 
 // socketNotes tell why sockets are not ok.
@@ -317,8 +330,12 @@ func reachedRows(s inspect.Socket) [][]cell {
 		return [][]cell{{plain("  reached from"), reachedCell(s)}}
 	}
 	var rows [][]cell
-	for _, text := range reached(list) {
+	ways, unknown := reached(list)
+	for _, text := range ways {
 		rows = append(rows, []cell{plain("  reached from"), styled(text, styleBad)})
+	}
+	for _, text := range unknown {
+		rows = append(rows, []cell{plain("  reached from"), styled(text, styleUnknown)})
 	}
 	return rows
 }

@@ -20,44 +20,76 @@ func init() {
 	}
 }
 
-// sampleSockets have each verdict; what is text in them is name.
-func sampleSockets(name string) []inspect.Socket {
-	cause := errors.New("open " + name + ": permission denied")
+// sampleSockets are three of a node, one of each verdict; what is text in them goes through text.
+func sampleSockets(text func(string) string) []inspect.Socket {
 	const source = "modes, owners and ACLs"
-	owned := inspect.Permissions{Mode: 0o660, Owner: inspect.Account{Name: "root"}, Group: inspect.Account{ID: 998, Name: name}}
-	owned.ACL = []inspect.ACLEntry{{Tag: inspect.ACLOwner, Perm: 6}, {Tag: inspect.ACLUser, ID: 1000, Perm: 6}, {Tag: inspect.ACLMask, Perm: 6}}
-	who := inspect.Who{Users: []inspect.Account{{ID: 1000}}, Groups: []inspect.WhoGroups{{Groups: []inspect.Account{owned.Group}}}}
+	root := inspect.Account{Name: text("root")}
+	alice, docker := inspect.Account{ID: 1000, Name: text("alice")}, inspect.Account{ID: 998, Name: text("docker")}
+	folder := func(path string) inspect.SocketFolder {
+		return inspect.SocketFolder{Path: text(path), Permissions: inspect.Permissions{Mode: 0o755, Owner: root, Group: root}}
+	}
+	ok := inspect.Socket{
+		Path: text("/run/containerd/containerd.sock"), Kind: inspect.SocketContainerd,
+		Verdict: inspect.SocketOK, Reason: text("mode 0660 root:root: only root can connect"),
+		Type:      inspect.KnownFact(inspect.SocketStream, "net/unix"),
+		Listeners: []inspect.Listener{{PID: 812, Name: text("containerd")}},
+		File: inspect.KnownFact(inspect.SocketFile{
+			Permissions: inspect.Permissions{Mode: 0o660, Owner: root, Group: root}, Device: "0:25", Inode: 1432,
+			Paths: []inspect.SocketPath{
+				{Path: text("/run/containerd/containerd.sock"), Folders: []inspect.SocketFolder{folder("/"), folder("/run"), folder("/run/containerd")}},
+			},
+		}, text("/run/containerd/containerd.sock")),
+		Connect:    inspect.KnownFact(inspect.Who{}, source),
+		Control:    inspect.KnownFact([]inspect.SocketControl{}, source),
+		Nobody:     inspect.KnownFact(inspect.ConnectResult{Error: text("permission denied")}, ""),
+		Containers: inspect.KnownFact([]inspect.SocketContainer{}, ""),
+	}
+	file := inspect.Permissions{Mode: 0o660, Owner: root, Group: docker, ACL: []inspect.ACLEntry{
+		{Tag: inspect.ACLOwner, Perm: 6}, {Tag: inspect.ACLUser, ID: 1000, Perm: 6}, {Tag: inspect.ACLGroup, ID: 998, Perm: 6}, {Tag: inspect.ACLMask, Perm: 6},
+	}}
+	who := inspect.Who{
+		Users:  []inspect.Account{alice},
+		Groups: []inspect.WhoGroups{{Groups: []inspect.Account{docker}, Members: []inspect.Account{{ID: 1001, Name: text("bob")}}}},
+	}
+	shared := folder("/run/docker")
+	shared.Permissions = inspect.Permissions{Mode: 0o775, Owner: root, Group: docker}
+	denied := errors.New("open " + text("/proc/4012/ns/net") + ": permission denied")
 	open := inspect.Socket{
-		Path: name, Kind: inspect.SocketDocker, Verdict: inspect.SocketOpen, Reason: name + ": user 1000 can connect",
-		Type: inspect.KnownFact(inspect.SocketStream, ""), Listeners: []inspect.Listener{{PID: 9, Name: name}},
-		File: inspect.KnownFact(inspect.SocketFile{Permissions: owned, Device: "0:25", Inode: 1 << 60, Paths: []inspect.SocketPath{
-			{Path: name, Named: []string{name}, Folders: []inspect.SocketFolder{{Path: "/", Permissions: owned}}},
-		}}, name),
+		Path: text("/run/docker/docker.sock"), Kind: inspect.SocketDocker,
+		Verdict: inspect.SocketOpen, Reason: text("mode 0660 root:docker and its ACL: user alice, members of group docker (bob) can connect"),
+		Type:      inspect.KnownFact(inspect.SocketStream, "net/unix"),
+		Listeners: []inspect.Listener{{PID: 1, Name: text("systemd")}, {PID: 1034, Name: text("dockerd")}},
+		File: inspect.KnownFact(inspect.SocketFile{Permissions: file, Device: "0:25", Inode: 1 << 60, Paths: []inspect.SocketPath{
+			{Path: text("/run/docker/docker.sock"), Named: []string{text("/var/run/docker.sock")}, Folders: []inspect.SocketFolder{folder("/"), folder("/run"), shared}},
+		}}, text("/run/docker/docker.sock")),
 		Connect: inspect.KnownFact(who, source),
-		Control: inspect.KnownFact([]inspect.SocketControl{{Path: name, Permissions: owned, Who: who}}, source),
-		Nobody:  inspect.KnownFact(inspect.ConnectResult{Permitted: true, Error: name}, ""),
+		Control: inspect.KnownFact([]inspect.SocketControl{{Path: shared.Path, Permissions: shared.Permissions, Who: inspect.Who{Groups: who.Groups}}}, source),
+		Nobody:  inspect.KnownFact(inspect.ConnectResult{Permitted: true, Error: text("connection refused")}, ""),
 		Containers: inspect.KnownFact([]inspect.SocketContainer{
-			{ID: "a", Name: name, Ways: inspect.KnownFact([]inspect.SocketWay{{Path: name}, {Path: "/c.sock"}}, "")},
-			{ID: "b", Name: "default/b/app", Ways: inspect.UnknownFact[[]inspect.SocketWay](cause)},
+			{ID: "5f60cc01b021", Name: text("ci/runner/docker"), Ways: inspect.KnownFact([]inspect.SocketWay{
+				{Path: text("/host/run/docker.sock")}, {Path: text("/var/run/docker.sock")},
+			}, "")},
+			{ID: "1e2db7fbb6f7", Name: text("shop/web/app"), Ways: inspect.UnknownFact[[]inspect.SocketWay](denied)},
 		}, ""),
 	}
-	ok := open
-	ok.Verdict, ok.Reason, ok.Kind = inspect.SocketOK, "only root can connect", inspect.SocketContainerd
-	ok.Connect, ok.Control = inspect.KnownFact(inspect.Who{}, source), inspect.KnownFact([]inspect.SocketControl{}, source)
-	ok.Containers = inspect.KnownFact([]inspect.SocketContainer{}, "")
+	shut := errors.New("open " + text("/run/user/1000/podman") + ": permission denied")
 	unknown := inspect.Socket{
-		Path: name + "2", Kind: inspect.SocketOther, Verdict: inspect.SocketUnknown, Reason: cause.Error(), Listeners: []inspect.Listener{},
-		Type: inspect.AbsentFact[inspect.SocketType]("nothing listens"), File: inspect.UnknownFact[inspect.SocketFile](cause),
-		Connect: inspect.UnknownFact[inspect.Who](cause), Control: inspect.UnknownFact[[]inspect.SocketControl](cause),
-		Nobody:     inspect.AbsentFact[inspect.ConnectResult]("not tried"),
-		Containers: inspect.UnknownFact[[]inspect.SocketContainer](errors.New("no container runtime")),
+		Path: text("/run/user/1000/podman/podman.sock"), Kind: inspect.SocketPodman,
+		Verdict: inspect.SocketUnknown, Reason: shut.Error(), Listeners: []inspect.Listener{},
+		Type: inspect.AbsentFact[inspect.SocketType](text("nothing was seen to listen on it")), File: inspect.UnknownFact[inspect.SocketFile](shut),
+		Connect: inspect.UnknownFact[inspect.Who](shut), Control: inspect.UnknownFact[[]inspect.SocketControl](shut),
+		Nobody: inspect.AbsentFact[inspect.ConnectResult](text("not tried")),
+		Containers: inspect.KnownFact([]inspect.SocketContainer{
+			{ID: "5f60cc01b021", Name: text("ci/runner/docker"), Ways: inspect.UnknownFact[[]inspect.SocketWay](shut)},
+			{ID: "1e2db7fbb6f7", Name: text("shop/web/app"), Ways: inspect.UnknownFact[[]inspect.SocketWay](shut)},
+		}, ""),
 	}
 	return []inspect.Socket{ok, open, unknown}
 }
 
 // TestSockets compares tables with testdata/golden.
 func TestSockets(t *testing.T) {
-	list := sampleSockets("/run/x.sock")
+	list := sampleSockets(func(text string) string { return text })
 	colored, quiet := sampleOutput(formatTable), sampleOutput(formatTable)
 	colored.color, quiet.quiet = true, true
 	tried := inspect.SocketOptions{Connect: []string{"true"}}
@@ -74,7 +106,7 @@ func TestSockets(t *testing.T) {
 // TestSocketsNothingRaw: no path, name or message reaches the terminal as it is.
 func TestSocketsNothingRaw(t *testing.T) {
 	for _, format := range []string{formatTable, formatWide, formatJSON, formatYAML} {
-		a := socketsAnswer(sampleSockets(hostile), inspect.SocketOptions{Connect: []string{"true"}})
+		a := socketsAnswer(sampleSockets(func(string) string { return hostile }), inspect.SocketOptions{Connect: []string{"true"}})
 		for line := range strings.SplitSeq(string(render(t, a, sampleOutput(format))), "\n") {
 			if escapeLine(line) != line || strings.HasPrefix(line, "root") {
 				t.Errorf("%s: raw: %q", format, line)

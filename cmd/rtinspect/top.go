@@ -90,16 +90,18 @@ func topGaps(list []inspect.ContainerProcesses) error {
 	var all []error
 	told := map[string]bool{}
 	for _, c := range list {
+		var own []inspect.Gap
 		for _, g := range c.Gaps() {
-			err := gapError(c.Container, g)
-			if g.Fact == "processes" || g.Fact == "processes.missing" {
-				err = fmt.Errorf("%s: %w", g.Fact, g.Cause)
-			}
-			if !told[err.Error()] {
+			err := fmt.Errorf("%s: %w", g.Fact, g.Cause)
+			switch ofNode := g.Fact == "processes" || g.Fact == "processes.missing"; {
+			case !ofNode:
+				own = append(own, g)
+			case !told[err.Error()]:
 				told[err.Error()] = true
 				all = append(all, err)
 			}
 		}
+		all = append(all, gapErrors(c.Container, own)...)
 		if found, _ := c.Processes.Value(); len(found.List) > 0 && first(found) == nil && c.PID.Known() != inspect.Unknown {
 			all = append(all, fmt.Errorf("%s: processes.beyond: %w", c.FullName(), errNoFirst))
 		}
@@ -268,7 +270,7 @@ func mark(p inspect.Process, base *inspect.Process) cell {
 // beyondCell names what a process holds beyond the first.
 func beyondCell(p inspect.Process, base *inspect.Process) cell {
 	var words []string
-	for _, e := range p.Beyond {
+	for _, e := range distinct(p.Beyond) {
 		word := string(e.Kind)
 		if e.Kind == inspect.ExcessNamespace {
 			word = e.What + " namespace"
@@ -288,6 +290,21 @@ func beyondCell(p inspect.Process, base *inspect.Process) cell {
 		c.text += ", rest unknown"
 	}
 	return c
+}
+
+// distinct leaves out the namespace of children to come where that of the process says the same.
+func distinct(list []inspect.Excess) []inspect.Excess {
+	var shown []inspect.Excess
+	for _, e := range list {
+		process, ofChildren := strings.CutSuffix(e.What, "_for_children")
+		said := slices.ContainsFunc(list, func(other inspect.Excess) bool {
+			return other.Kind == inspect.ExcessNamespace && other.What == process && other.Has == e.Has
+		})
+		if e.Kind != inspect.ExcessNamespace || !ofChildren || !said {
+			shown = append(shown, e)
+		}
+	}
+	return shown
 }
 
 // compared tells whether all that a process holds was compared with the first.
@@ -314,7 +331,7 @@ func readable(p inspect.Process) bool {
 func writeExcess(w io.Writer, found inspect.Processes, o output) {
 	var notes []note
 	for _, p := range found.List {
-		for _, e := range p.Beyond {
+		for _, e := range distinct(p.Beyond) {
 			notes = append(notes, note{mark: styled("!", styleBad), text: fmt.Sprintf("%d %s: %s", p.PID, p.Name, excessText(e, o))})
 		}
 		if p.Origin == inspect.OriginOutside {
