@@ -160,7 +160,7 @@ type foundSocket struct {
 
 func findSockets(ctx context.Context, o SocketOptions, wellKnown []string) ([]*foundSocket, error) {
 	f := finder{options: o}
-	heard, heardErr := listen(o.HostRoot)
+	heard, heardErr := listen(o.HostRoot, o.Paths)
 	f.own, f.ownErr = ownMounts()
 	for _, name := range o.Paths {
 		f.keep(f.name(name, heard, heardErr))

@@ -143,17 +143,17 @@ type surroundings struct {
 	errs    []error
 }
 
-// listen returns the listening sockets that a container runtime owns, or whose
-// name is that of one. The error is of what could not be read: the list may
+// listen returns the listening sockets that a container runtime owns, whose name
+// is that of one, or which are named. The error is of what could not be read: the list may
 // then lack sockets.
-func listen(hostRoot string) ([]listening, error) {
+func listen(hostRoot string, named []string) ([]listening, error) {
 	s := surroundings{fs: procfs.FS{Proc: procRoot(hostRoot)}, seen: map[string]bool{}}
 	s.host()
 	s.ourselves(hostRoot)
 	s.processes()
 	var list []listening
 	for _, l := range s.sockets {
-		if s.claim(&l) {
+		if s.claim(&l) || slices.Contains(named, l.name) {
 			list = append(list, l)
 		}
 	}

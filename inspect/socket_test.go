@@ -385,6 +385,7 @@ func roundTrip(t *testing.T, s Socket) {
 func TestNamedPaths(t *testing.T) {
 	n := newSocketNode(t)
 	n.socket("run/x.sock", 0o600)
+	n.listens(70, "/run/x.sock", 1)
 	n.file("run/file", "")
 	n.link("loop", "run/loop")
 	n.link("../../../../run/x.sock", "run/up")
@@ -417,6 +418,9 @@ func TestNamedPaths(t *testing.T) {
 	}
 	if s := n.one("/run/up"); s.Path != "/run/x.sock" {
 		t.Errorf("a link that leads above the root: %s", s.Path)
+	}
+	if s := n.one("/run/x.sock"); s.Kind != SocketOther || s.Type != KnownFact(SocketStream, "net/unix") {
+		t.Errorf("a socket of no runtime's: %s, %+v", s.Kind, s.Type)
 	}
 	if s := n.one("/run/loop"); s.Verdict != SocketUnknown || !strings.Contains(s.Reason, "too many levels of symbolic links") {
 		t.Errorf("a loop: %s: %s", s.Verdict, s.Reason)
