@@ -76,18 +76,21 @@ func (i *Inspector) meetRuntime(ctx context.Context) error {
 	info := &RuntimeInfo{Name: i.conn.Name, Version: i.conn.Version, Endpoint: i.conn.Address}
 	i.node.Runtime = info
 	ours, err := pidNamespace(i.fs)
+	var theirs string
 	if err == nil {
-		var theirs string
 		theirs, err = i.runtimePIDNamespace(ctx, info)
-		if err == nil && theirs != ours {
-			err = fmt.Errorf("%s counts its pids in %s, %s shows %s: run in the runtime's pid namespace",
-				info.Name, theirs, i.fs.Path(""), ours)
-		}
+	}
+	switch {
+	case err != nil:
+		err = untold{fmt.Errorf("whether %s counts its pids as %s does is unknown: %w", info.Name, i.fs.Path(""), err)}
+	case theirs != ours:
+		err = fmt.Errorf("%w: %s counts its pids in %s, %s shows %s: run in the runtime's pid namespace",
+			ErrNotTheContainer, info.Name, theirs, i.fs.Path(""), ours)
 	}
 	if err != nil {
 		info.PID = UnknownFact[int](err)
 		info.Bounding = UnknownFact[caps.Set](err)
-		return fmt.Errorf("%w: %w", ErrNotTheContainer, err)
+		return err
 	}
 	state, err := caps.Reader{Proc: i.fs.Proc}.Process(info.pid())
 	if err != nil {
@@ -97,6 +100,14 @@ func (i *Inspector) meetRuntime(ctx context.Context) error {
 	info.Bounding = KnownFact(state.Bounding, info.PID.Source())
 	return nil
 }
+
+// untold is why processes cannot be told to be the containers', which is an
+// ErrNotTheContainer without its words: they may well be.
+type untold struct{ error }
+
+func (untold) Is(target error) bool { return target == ErrNotTheContainer }
+
+func (u untold) Unwrap() error { return u.error }
 
 func (r *RuntimeInfo) pid() int {
 	pid, _ := r.PID.Value()

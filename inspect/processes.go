@@ -94,6 +94,9 @@ const (
 	OriginAdopted Origin = "adopted"
 	// OriginOutside was started by something else outside of the container.
 	OriginOutside Origin = "outside"
+	// OriginUnknown has a parent outside of the container, whose first process
+	// is not known to compare with.
+	OriginUnknown Origin = "unknown"
 )
 
 // Processes returns the processes of the containers that refs name, see
@@ -313,6 +316,9 @@ func (s *scan) origin(f *listed, r, first *scanned) Origin {
 		return OriginAdopted
 	case len(s.owners[parent]) > 0 && s.isInit(parent):
 		return OriginAdopted
+	}
+	if first == nil {
+		return OriginUnknown
 	}
 	return OriginOutside
 }

@@ -182,7 +182,7 @@ func TestOrigin(t *testing.T) {
 		}
 	}
 	exec := process(12, 3, 12)
-	if got := s.origin(f, &exec, nil); got != OriginOutside {
+	if got := s.origin(f, &exec, nil); got != OriginUnknown {
 		t.Errorf("without a first process: %s", got)
 	}
 }

@@ -1,14 +1,8 @@
 package main
 
 import (
-	"bytes"
-	"errors"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -91,58 +85,5 @@ func TestLabProcess(t *testing.T) {
 	}
 	if page := whole(t, "cgroup", "--pid", pid); !regexp.MustCompile(`(?m)^memory +128Mi +128Mi +container `).MatchString(page) {
 		t.Errorf("cgroup --pid:\n%s", page)
-	}
-}
-
-// asNobody runs rtinspect as a user without privileges.
-func asNobody(t *testing.T, args ...string) (stdout, stderr string, status int) {
-	t.Helper()
-	self, err := os.ReadFile("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	program := filepath.Join(dir, "rtinspect")
-	if err := os.WriteFile(program, self, 0o755); err != nil { //nolint:gosec // for everyone to run
-		t.Fatal(err)
-	}
-	for ; dir != os.TempDir(); dir = filepath.Dir(dir) {
-		if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // the same
-			t.Fatal(err)
-		}
-	}
-	var out, problems bytes.Buffer
-	cmd := exec.Command(program, args...)
-	cmd.Stdout, cmd.Stderr = &out, &problems
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	if _, ran := errors.AsType[*exec.ExitError](cmd.Run()); cmd.ProcessState == nil || !ran && !cmd.ProcessState.Success() {
-		t.Fatalf("%q did not run", args)
-	}
-	return out.String(), problems.String(), cmd.ProcessState.ExitCode()
-}
-
-// TestLabUnprivileged: who is not root learns what can be learned; the rest is unknown, with its cause and status 1.
-func TestLabUnprivileged(t *testing.T) {
-	labManifests(t)
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, to be someone else")
-	}
-	pid := strings.TrimSpace(whole(t, "inspect", "pod-with-limits", "-o", "go-template={{.pid.value}}"))
-	stdout, stderr, status := asNobody(t, "ns", "--pid", pid)
-	denied := `(?m)^rtinspect: process ` + pid + `: readlink /proc/` + pid + `/ns/net: permission denied$`
-	if status != statusIncomplete || !regexp.MustCompile(`(?m)^net +unknown +unknown +unknown`).MatchString(stdout) ||
-		!strings.Contains(stdout, "uid map    every id is the same outside") ||
-		!regexp.MustCompile(denied).MatchString(stderr) || !strings.Contains(stderr, "rtinspect: hint: run as root") {
-		t.Errorf("ns --pid: status %d\n%s\n%s", status, stdout, stderr)
-	}
-	stdout, stderr, status = asNobody(t, "cgroup", "--pid", pid)
-	if (status == statusWhole) != (stderr == "") || !regexp.MustCompile(`(?m)^memory +128Mi +128Mi +container `).MatchString(stdout) {
-		t.Errorf("cgroup --pid: status %d\n%s\n%s", status, stdout, stderr)
-	}
-	for _, command := range []string{"ns", "cgroup"} {
-		stdout, stderr, status = asNobody(t, command, "pod-with-limits")
-		if status != statusIncomplete || stdout != "" || !strings.Contains(stderr, "permission denied") || !strings.Contains(stderr, "rtinspect: hint: run as root") {
-			t.Errorf("%s: status %d\n%s\n%s", command, status, stdout, stderr)
-		}
 	}
 }

@@ -24,8 +24,8 @@ func (v *invocation) topCommand() *cli.Command {
 		ArgsUsage: "[CONTAINER…]",
 		Description: "Shows every process in the cgroups of a container, or of each running container, as a tree: its number on the " +
 			"node and inside, its user, its state, and where it comes from: first (the container's first process), child, exec " +
-			"(started by the runtime besides, as by crictl exec), adopted (it lost its parent) or outside (started by something " +
-			"else outside of the container). BEYOND names what it holds and the first process does not: capabilities, another " +
+			"(started by the runtime besides, as by crictl exec), adopted (it lost its parent), outside (started by something " +
+			"else outside of the container) or unknown (the first process is). BEYOND names what it holds and the first process does not: capabilities, another " +
 			"namespace, less seccomp, another label or root, the user root; below, each is told in full. Then follow leaks: " +
 			"working folders, roots and open files outside of the process's own mounts, as runc left one before 1.1.12 " +
 			"(CVE-2024-21626). \"!\" marks a process that comes from outside, holds more, or has a leak that nothing explains; " +
@@ -166,7 +166,7 @@ func processTable(found inspect.Processes, o output) table {
 		if o.wide() {
 			row = append(row, plain(strconv.Itoa(p.Parent)))
 		}
-		row = append(row, factCell(p.Inside, false), showFact(p.User, false, userInForce), plain(p.State), plain(string(p.Origin)))
+		row = append(row, factCell(p.Inside, false), showFact(p.User, false, userInForce), plain(p.State), originCell(p.Origin))
 		if o.wide() {
 			row = append(row, rights(p)...)
 		}
@@ -175,6 +175,13 @@ func processTable(found inspect.Processes, o output) table {
 		t.rows = append(t.rows, append(row, beyondCell(p, base), line))
 	}
 	return t
+}
+
+func originCell(o inspect.Origin) cell {
+	if o == inspect.OriginUnknown {
+		return styled(string(o), styleUnknown)
+	}
+	return plain(string(o))
 }
 
 // rights shows what a process may do.

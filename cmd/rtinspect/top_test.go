@@ -77,7 +77,7 @@ func suspects() inspect.ContainerProcesses {
 
 // headless is a container whose first process is not known.
 func headless() inspect.ContainerProcesses {
-	return tree(inspect.Processes{List: []inspect.Process{plainProcess(300, 0, inspect.OriginOutside, "sh")}, Ended: 1})
+	return tree(inspect.Processes{List: []inspect.Process{plainProcess(300, 0, inspect.OriginUnknown, "sh")}, Ended: 1})
 }
 
 // closed is a container of whose processes nothing is known.
