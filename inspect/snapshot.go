@@ -72,6 +72,8 @@ func parseSnapshot(data []byte) (Snapshot, error) {
 	switch {
 	case isTruncated(err):
 		return Snapshot{}, errors.New("the snapshot is cut short")
+	case errors.As(err, new(*json.UnmarshalTypeError)) && !bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")):
+		return Snapshot{}, errors.New("not a snapshot: want a JSON object")
 	case err != nil:
 		return Snapshot{}, fmt.Errorf("not a snapshot: %w", err)
 	case head.Version == nil:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"strconv"
 	"strings"
 
@@ -59,6 +60,11 @@ func (v *invocation) sockets(c *cli.Context) error {
 		return err
 	}
 	wanted := inspect.SocketOptions{Paths: c.Args().Slice(), HostRoot: node.HostRoot}
+	for _, p := range wanted.Paths {
+		if !path.IsAbs(p) && !strings.HasPrefix(p, "@") {
+			return misuse(c, "socket "+quote(p)+": want an absolute path, or @ and an abstract name")
+		}
+	}
 	if c.Bool("connect") {
 		wanted.Connect = []string{"/proc/self/exe", connectCommand, "--"}
 	}

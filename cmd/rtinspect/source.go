@@ -7,7 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"slices"
+	"strconv"
 
 	"github.com/urfave/cli/v2"
 
@@ -97,17 +97,26 @@ func named(name string, err error) error {
 // does not hold.
 var liveOnly = []string{"runtime-endpoint", "host-root", "pid", "mask", "connect", "show-secrets"}
 
-// checkSnapshot refuses --snapshot next to a flag of a live node. The environment may still name a runtime.
+// checkSnapshot refuses --snapshot without a file, for several, and next to a flag of a live node. The environment may still name
+// a runtime.
 func (l commandLine) checkSnapshot() error {
-	given := func(name string) bool {
-		return slices.ContainsFunc(l.flags, func(f flagValue) bool { return f.name == name })
+	values := map[string][]string{}
+	for _, f := range l.flags {
+		values[f.name] = append(values[f.name], f.value)
 	}
-	if !given("snapshot") {
+	files := values["snapshot"]
+	misused := func(problem string) error { return &usageError{command: l.command, problem: problem} }
+	switch {
+	case len(files) == 0:
 		return nil
+	case len(files) > 1:
+		return misused("flag --snapshot is given " + strconv.Itoa(len(files)) + " times: want one file")
+	case files[0] == "":
+		return misused("flag --snapshot is \"\": want a file, or - for stdin")
 	}
 	for _, name := range liveOnly {
-		if given(name) {
-			return &usageError{command: l.command, problem: "flags --snapshot and --" + name + " exclude each other"}
+		if values[name] != nil {
+			return misused("flags --snapshot and --" + name + " exclude each other")
 		}
 	}
 	return nil
