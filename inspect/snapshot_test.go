@@ -143,7 +143,7 @@ func TestReadSnapshotRefuses(t *testing.T) {
 		" \n":             "not a snapshot: it is empty",
 		"hello":           "not a snapshot: invalid character",
 		"\x00":            "not a snapshot: invalid character",
-		"[]":              "not a snapshot: json: cannot unmarshal array",
+		"[]":              "not a snapshot: want a JSON object",
 		"{}":              "not a snapshot: it has no version",
 		"null":            "not a snapshot: it has no version",
 		`{"version":"1"}`: "not a snapshot: json: cannot unmarshal string",
