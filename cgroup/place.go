@@ -170,7 +170,8 @@ func describeSlice(n name, slice string) name {
 
 // runtimes are the words that runtimes put before the id.
 var runtimes = map[string]string{
-	"cri-containerd": "containerd", "crio": "cri-o", "docker": "docker", "libpod": "podman", "nerdctl": "nerdctl",
+	"cri-containerd": "containerd", "crio": "cri-o", "docker": "docker", "libpod": "podman", "libpod-payload": "podman",
+	"nerdctl": "nerdctl",
 }
 
 // containerID returns the id in a component such as cri-containerd-ID.scope, crio-ID or a bare ID. Ids have 64 hexadecimal digits.

@@ -67,6 +67,7 @@ func TestLocate(t *testing.T) {
 		{"containerd's CRI without a kubelet", "/k8s.io/" + id, "", Place{Container: id, Driver: Cgroupfs}, "group container"},
 		{"nerdctl", "/system.slice/nerdctl-" + id + ".scope", "", Place{Container: id, Runtime: "nerdctl", Driver: Systemd}, "slice container"},
 		{"podman", "/machine.slice/libpod-" + id + ".scope/container", "", Place{Container: id, Inner: "/container", Runtime: "podman", Driver: Systemd}, "slice container group"},
+		{"podman in a service", "/system.slice/web.service/libpod-payload-" + id, "", Place{Container: id, Runtime: "podman", Driver: Cgroupfs}, "slice group container"},
 		{"podman's monitor", "/machine.slice/libpod-conmon-" + id + ".scope", "", Place{}, "slice group"},
 		{"ctr, without its id", "/default/web", "", Place{}, "group group"},
 		{"ctr, with its id", "/default/web/inner", "web", Place{Container: "web", Inner: "/inner", Driver: Cgroupfs}, "group group group"},
