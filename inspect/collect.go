@@ -56,15 +56,14 @@ func (c *collector) reports(chosen []*listed, all []listed) []Report {
 func (c *collector) report(f *listed) Report {
 	r := Report{Drift: []Difference{}}
 	r.Capabilities.Default = defaultOf(c.conn)
-	all := allCapabilities(c.node.Runtime, c.node.LastCap)
-	c.request(&r, f, all)
-	c.declare(&r, f, all)
+	c.request(&r, f, c.all)
+	c.declare(&r, f, c.all)
 	p, err := c.open(f)
 	var first *firstProcess
 	if p != nil {
 		defer p.Close() //nolint:errcheck // opened for reading
 		first = &firstProcess{Process: p}
-		if err = c.enforce(&r, f, first, all); err != nil {
+		if err = c.enforce(&r, f, first, c.all); err != nil {
 			first = nil
 		}
 	}
@@ -89,8 +88,7 @@ func (c *collector) enforce(r *Report, f *listed, p *firstProcess, all Fact[caps
 		f.confines = confinesOf(p)
 		r.Mounts = c.mountsOf(f, p, c.scan.leaks.host)
 	}
-	f.PID = KnownFact(p.PID(), "runtime and "+p.Path("cgroup"))
-	f.Tier = tier(f.Runtime, r.UserNamespace.InForce)
+	c.name(f, p.Process, r.UserNamespace.InForce)
 	return p.Alive()
 }
 

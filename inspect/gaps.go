@@ -22,6 +22,9 @@ func (c Container) Gaps() []Gap {
 	add(&g, "state", c.State)
 	add(&g, "pid", c.PID)
 	add(&g, "tier", c.Tier)
+	if collected(c.Command) {
+		add(&g, "command", c.Command)
+	}
 	return g
 }
 

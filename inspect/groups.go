@@ -73,7 +73,16 @@ func (g groupIndex) named(name string) []*listed {
 	if found := g.byID[name]; found != nil {
 		return found
 	}
+	const digits = 64
+	if len(name) > digits {
+		if found := g.byID[groupID(name)]; found != nil {
+			return found
+		}
+	}
 	scope, ok := strings.CutSuffix(name, ".scope")
+	if isMonitor(scope) {
+		return nil
+	}
 	for ok {
 		var id string
 		if _, id, ok = strings.Cut(scope, "-"); ok && g.byID[id] != nil {

@@ -86,6 +86,10 @@ type Inspector struct {
 	// distrust is why the runtime's pids must not be looked up in our proc file
 	// system; nil when they may.
 	distrust error
+	// all is what a privileged container can have at most.
+	all Fact[caps.Set]
+	// noRuntime tells, where conn is nil, why; nil when none is wanted.
+	noRuntime error
 }
 
 // Open connects to the container runtime. The error wraps [ErrNoRuntime] and
@@ -96,12 +100,20 @@ func Open(ctx context.Context, o Options) (*Inspector, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := &Inspector{conn: conn, options: o, fs: procfs.FS{Proc: procRoot(o.HostRoot)}}
+	i := newInspector(o)
+	i.conn = conn
+	i.distrust = i.meetRuntime(ctx)
+	i.all = allCapabilities(i.node.Runtime, i.node.LastCap)
+	return i, nil
+}
+
+// newInspector returns an inspector that has no runtime yet.
+func newInspector(o Options) *Inspector {
+	i := &Inspector{options: o, fs: procfs.FS{Proc: procRoot(o.HostRoot)}}
 	i.host = sync.OnceValue(nsdiff.Reader{Proc: i.fs.Proc}.Host)
 	i.cgroups = cgroup.Reader{Proc: i.fs.Proc, Sys: filepath.Join("/", o.HostRoot, "sys/fs/cgroup")}
 	i.node, i.ourselves = readNode(i.fs), readOurselves(i.fs)
-	i.distrust = i.meetRuntime(ctx)
-	return i, nil
+	return i
 }
 
 func procRoot(hostRoot string) string {
@@ -112,7 +124,12 @@ func procRoot(hostRoot string) string {
 }
 
 // Close ends the connection to the runtime.
-func (i *Inspector) Close() error { return i.conn.Close() }
+func (i *Inspector) Close() error {
+	if i.conn == nil {
+		return nil
+	}
+	return i.conn.Close()
+}
 
 // Node returns what is known of the machine and of the runtime. The settings of
 // the kernel are read each time.
@@ -246,6 +263,9 @@ func (f *listed) declared() (*spec, error) {
 // list asks the runtime and names what it gave. What takes long is decoded while
 // the runtime is at its tasks: the specifications, where they are wanted.
 func (i *Inspector) list(ctx context.Context, specs bool) ([]listed, error) {
+	if i.conn == nil {
+		return i.kernelList()
+	}
 	records, tasks, err := i.conn.List(ctx)
 	found := make([]listed, len(records))
 	parallel(len(found), func(n int) {
@@ -281,6 +301,9 @@ func compare(a, b Container) int {
 func podKey(p *Pod) string {
 	if p == nil {
 		return ""
+	}
+	if p.Name == "" {
+		return p.UID
 	}
 	return p.Namespace + "/" + p.Name
 }
@@ -456,6 +479,15 @@ func (i *Inspector) identify(f *listed) {
 		f.PID, f.Tier = UnknownFact[int](err), tierWithout(f, err)
 		return
 	}
+	i.name(f, p, ns)
+}
+
+// name fills in what the first process tells of its container.
+func (i *Inspector) name(f *listed, p *procfs.Process, ns Fact[UserNamespace]) {
+	if i.conn == nil {
+		i.nameFromKernel(f, p)
+		return
+	}
 	f.PID = KnownFact(p.PID(), "runtime and "+p.Path("cgroup"))
 	f.Tier = tier(f.Runtime, ns)
 }
@@ -578,6 +610,9 @@ func declarationUnknown(r *Report, err error) {
 // defaultOf is the set of capabilities that a runtime gives when nothing is
 // asked for.
 func defaultOf(c *runtimeapi.Conn) Fact[caps.Set] {
+	if c == nil {
+		return UnknownFact[caps.Set](ErrKernelOnly)
+	}
 	name := strings.ToLower(c.Name)
 	for _, d := range caps.Defaults() {
 		if strings.ToLower(d.Runtime) == name {

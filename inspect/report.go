@@ -53,12 +53,13 @@ const (
 
 // Pod names the pod of a container.
 type Pod struct {
-	// Name and Namespace are those of Kubernetes.
+	// Name and Namespace are those of Kubernetes; empty when they are not known.
 	Name      string `json:"name"`
 	Namespace string `json:"namespace"`
 	// UID is another one for each pod of a name.
 	UID string `json:"uid,omitempty"`
-	// SandboxID is the id of the pod's sandbox container.
+	// SandboxID is the id of the pod's sandbox container; empty when it is not
+	// known.
 	SandboxID string `json:"sandboxID"`
 }
 
@@ -67,13 +68,16 @@ type Container struct {
 	// ID is the runtime's.
 	ID string `json:"id"`
 	// Name is the container's name in its pod, or its id where it has none. A
-	// sandbox has the pod's name.
+	// sandbox has the pod's name. Where no runtime is asked it is the beginning
+	// of the id.
 	Name string `json:"name"`
 	Kind Kind   `json:"kind"`
 	// Namespace is containerd's namespace: k8s.io, moby, default. Empty for
 	// other runtimes.
 	Namespace string `json:"namespace,omitempty"`
-	// Pod is nil for a container that was not made through the CRI.
+	// Pod is nil for a container that was not made through the CRI. Where no
+	// runtime is asked it has a UID only, from the kubelet's name of the cgroup,
+	// and is nil without one.
 	Pod *Pod `json:"pod,omitempty"`
 	// Image is the image's name or digest, as the runtime tells it.
 	Image string      `json:"image,omitempty"`
@@ -85,6 +89,10 @@ type Container struct {
 	// io.containerd.runc.v2.
 	Runtime string     `json:"runtime,omitempty"`
 	Tier    Fact[Tier] `json:"tier"`
+	// Command are the arguments of the first process, from /proc/PID/cmdline: what
+	// tells best which container it is where no runtime is asked. A process may
+	// write anything there. It is read then only, and left out of JSON otherwise.
+	Command Fact[[]string] `json:"command,omitzero"`
 	// CreatedAt is when the runtime made the container, in UTC.
 	CreatedAt time.Time `json:"createdAt,omitzero"`
 

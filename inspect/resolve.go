@@ -70,7 +70,7 @@ func (c Container) hasName(ref string) bool {
 	if c.Name == ref {
 		return true
 	}
-	return c.Pod != nil && slices.Contains([]string{
+	return c.Pod != nil && c.Pod.Name != "" && slices.Contains([]string{
 		c.Pod.Name + "/" + c.Name,
 		c.Pod.Namespace + "/" + c.Pod.Name + "/" + c.Name,
 		c.Pod.Name,
@@ -197,7 +197,7 @@ func near(list []Container, ref string) []string {
 }
 
 func shortNames(c Container) []string {
-	if c.Pod == nil {
+	if c.Pod == nil || c.Pod.Name == "" {
 		return []string{c.Name}
 	}
 	return []string{c.Pod.Name, c.Pod.Name + "/" + c.Name, c.Name}

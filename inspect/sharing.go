@@ -75,6 +75,9 @@ func (n *Namespace) judge(s nsdiff.Sharing, all neighborhood, why Fact[struct{}]
 	n.Expected = UnknownFact[nsdiff.Expectation](err)
 	if s.Verdict != nsdiff.NotApplicable {
 		n.Verdict, n.Reason = nsdiff.Unproven, "what was asked for is unknown: "+err.Error()
+		if errors.Is(err, ErrKernelOnly) && all.cgroupErr == nil {
+			n.Reason = ErrKernelOnly.Error()
+		}
 	}
 }
 

@@ -317,6 +317,8 @@ func (s *Snapshot) RedactArgs() {
 	for _, r := range s.Containers {
 		program, _ := r.Process.Value()
 		redactArgs(program.Args)
+		command, _ := r.Command.Value()
+		redactArgs(command)
 		processes, _ := r.Processes.Value()
 		for _, p := range processes.List {
 			args, _ := p.Args.Value()

@@ -381,8 +381,11 @@ func (i *Inspector) socketsOf(ctx context.Context, o SocketOptions, containers [
 }
 
 // endpointOnNode is the path of the runtime's socket; none where it is not below
-// the host root.
+// the host root, and where there is no runtime.
 func (i *Inspector) endpointOnNode() []string {
+	if i.conn == nil {
+		return nil
+	}
 	endpoint := strings.TrimPrefix(i.conn.Address, "unix://")
 	root := cmp.Or(i.options.HostRoot, "/")
 	if !isBelow(endpoint, root) {

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/rtinspect/rtinspect/caps"
+	"github.com/rtinspect/rtinspect/cgroup"
 )
 
 // specSource names the declared level in a Fact.
@@ -213,12 +214,22 @@ func pathFits(p, declaredPath string, ids []string) bool {
 	return want != "/" && strings.Contains(p+"/", want+"/")
 }
 
-// isGroupOf takes the group's name as the cgroupfs driver makes it (ID), and as
-// systemd's does (cri-containerd-ID.scope, crio-ID.scope, docker-ID.scope).
+// isGroupOf takes the group's name as the cgroupfs driver makes it (ID, crio-ID),
+// and as systemd's does (cri-containerd-ID.scope, crio-ID.scope, docker-ID.scope).
 func isGroupOf(name, id string) bool {
-	if name == id {
+	if name == id || groupID(name) == id {
 		return true
 	}
 	scope, ok := strings.CutSuffix(name, ".scope")
-	return ok && strings.HasSuffix(scope, "-"+id)
+	return ok && strings.HasSuffix(scope, "-"+id) && !isMonitor(scope)
+}
+
+// groupID returns the id of 64 digits in a group's name, empty when there is
+// none.
+func groupID(name string) string { return cgroup.Locate(name, "").Container }
+
+// isMonitor tells the group of conmon, which watches over a container of CRI-O or
+// Podman from outside.
+func isMonitor(scope string) bool {
+	return strings.HasPrefix(scope, "crio-conmon-") || strings.HasPrefix(scope, "libpod-conmon-")
 }
