@@ -81,7 +81,7 @@ func globalFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{
 			Name: "runtime-endpoint", Aliases: []string{"r"}, EnvVars: []string{"CONTAINER_RUNTIME_ENDPOINT"},
-			Usage: "the `SOCKET` of the container runtime; default: of /etc/crictl.yaml, then the well-known ones",
+			Usage: "the `SOCKET` of the container runtime, or none to ask the kernel alone; default: of /etc/crictl.yaml, then the well-known ones",
 		},
 		&cli.StringFlag{
 			Name: "host-root", Value: "/",
@@ -109,7 +109,7 @@ func options(c *cli.Context) (inspect.Options, error) {
 		HostRoot: c.String("host-root"),
 		Timeout:  c.Duration("timeout"),
 	}
-	if c.IsSet("runtime-endpoint") && !c.IsSet("snapshot") {
+	if c.IsSet("runtime-endpoint") && !c.IsSet("snapshot") && o.Endpoint != noEndpoint {
 		if err := inspect.CheckEndpoint(o.Endpoint); err != nil {
 			return o, misuse(c, err.Error())
 		}
@@ -128,10 +128,10 @@ func misuse(c *cli.Context, problem string) error {
 	return &usageError{command: c.Command.Name, problem: problem}
 }
 
-// withRuntime calls work with a connection to the runtime.
-func withRuntime(o inspect.Options, work func(context.Context, *inspect.Inspector) error) error {
+// withLive calls work with the live node.
+func withLive(o inspect.Options, work func(context.Context, *inspect.Inspector) error) error {
 	return interruptible(func(ctx context.Context) error {
-		i, err := inspect.Open(ctx, o)
+		i, err := open(ctx, o)
 		if err != nil {
 			return err
 		}

@@ -229,7 +229,7 @@ func capsTable(list []containerCaps, o output) table {
 // row returns the container's line in the table.
 func (c containerCaps) row(o output) []cell {
 	pod, _ := podCells(c.Container)
-	row := []cell{plain(o.id(c.ID)), plain(c.Name), pod}
+	row := []cell{plain(o.id(c.ID)), nameCell(c.Container), pod}
 	sets := fiveSets[:1]
 	if o.wide() {
 		sets = fiveSets
@@ -287,7 +287,7 @@ func (c containerCaps) page(w io.Writer, o output) {
 	pod, namespace := podCells(c.Container)
 	table{rows: [][]cell{
 		{plain("container"), plain(c.ID)},
-		{plain("name"), plain(c.Name)},
+		{plain("name"), nameCell(c.Container)},
 		{plain("pod"), pod},
 		{plain("namespace"), namespace},
 		{plain("pid"), factCell(c.PID, o.wide())},

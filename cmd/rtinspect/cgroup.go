@@ -96,7 +96,7 @@ func cgroupTable(list []containerCgroup, o output) table {
 	}
 	for _, c := range list {
 		pod, _ := podCells(c.Container)
-		row := []cell{plain(o.id(c.ID)), plain(c.Name), pod}
+		row := []cell{plain(o.id(c.ID)), nameCell(c.Container), pod}
 		p, ok := c.Cgroup.InForce.Value()
 		if !ok {
 			t.rows = append(t.rows, append(row, slices.Repeat([]cell{factCell(c.Cgroup.InForce, false)}, len(t.header)-len(row))...))

@@ -182,7 +182,7 @@ func refs(flags []flagValue, current string) []string {
 		list, _ = s.List()
 		return refNames(containersOf(list, false), current)
 	}
-	_ = withRuntime(o, func(ctx context.Context, i *inspect.Inspector) (err error) {
+	_ = withLive(o, func(ctx context.Context, i *inspect.Inspector) (err error) {
 		list, err = i.List(ctx)
 		return err
 	})
@@ -200,7 +200,7 @@ func refNames(containers []inspect.Container, current string) []string {
 		if count[container.Name] == 1 {
 			names = append(names, container.Name)
 		}
-		if container.Pod != nil {
+		if container.Pod != nil && container.Pod.Name != "" {
 			names = append(names, container.Pod.Name+"/"+container.Name)
 		}
 		if current != "" {

@@ -98,11 +98,7 @@ func inspectPage(w io.Writer, r inspect.Report, o output) {
 	}
 	if gaps := r.Gaps(); len(gaps) > 0 {
 		say(w, "\nUnknown:\n")
-		t := table{}
-		for _, g := range gaps {
-			t.rows = append(t.rows, []cell{styled("  "+g.Fact, styleUnknown), plain(g.Cause.Error())})
-		}
-		t.write(w, o.color)
+		gapTable(gaps).write(w, o.color)
 	}
 	if o.wide() {
 		writeOrigins(w, r)
@@ -112,18 +108,32 @@ func inspectPage(w io.Writer, r inspect.Report, o output) {
 	}
 }
 
+// gapTable shows facts that are unknown with their causes. All that is because no runtime was asked stands in one line.
+func gapTable(gaps []inspect.Gap) table {
+	t := table{}
+	if slices.ContainsFunc(gaps, kernelOnly) {
+		t.rows = append(t.rows, []cell{styled("  what a runtime tells", styleUnknown), plain(inspect.ErrKernelOnly.Error())})
+	}
+	for _, g := range gaps {
+		if !kernelOnly(g) {
+			t.rows = append(t.rows, []cell{styled("  "+g.Fact, styleUnknown), plain(g.Cause.Error())})
+		}
+	}
+	return t
+}
+
 // identityRows tells which container it is.
 func identityRows(r inspect.Report, o output) [][]cell {
 	pod, namespace := podCells(r.Container)
 	rows := [][]cell{
 		{plain("container"), plain(r.ID)},
-		{plain("name"), plain(r.Name)},
+		{plain("name"), nameCell(r.Container)},
 		{plain("pod"), pod},
 		{plain("namespace"), namespace},
-		{plain("containerd namespace"), orDash(r.Namespace)},
-		{plain("image"), orDash(r.Image)},
-		{plain("runtime"), orDash(r.Runtime)},
-		{plain("created"), timeCell(r.CreatedAt)},
+		{plain("containerd namespace"), toldBy(r.Container, r.Namespace)},
+		{plain("image"), toldBy(r.Container, r.Image)},
+		{plain("runtime"), toldBy(r.Container, r.Runtime)},
+		{plain("created"), toldBy(r.Container, timeText(r.CreatedAt))},
 		{plain("state"), factCell(r.State, o.wide())},
 		{plain("pid"), factCell(r.PID, o.wide())},
 		{plain("tier"), factCell(r.Tier, o.wide())},

@@ -100,7 +100,7 @@ func nsTable(list []containerNS, o output) table {
 	}
 	for _, c := range list {
 		pod, _ := podCells(c.Container)
-		row := []cell{plain(o.id(c.ID)), plain(c.Name), pod}
+		row := []cell{plain(o.id(c.ID)), nameCell(c.Container), pod}
 		for _, k := range kinds {
 			row = append(row, showKind(c.Namespaces.InForce, k, o))
 		}
@@ -284,15 +284,23 @@ func ownerCell(lineage inspect.Fact[nsdiff.Lineage], k nsdiff.Kind) cell {
 	return styled("unknown ("+err.Error()+")", styleUnknown)
 }
 
-// writeReasons explains surprises and what is unknown.
+// writeReasons explains surprises and what is unknown. That nothing is known of what was asked for, without a runtime, it tells
+// once.
 func writeReasons(w io.Writer, list []inspect.Namespace, o output) {
-	first := true
+	first, told := true, false
 	for _, n := range list {
+		text := fmt.Sprintf("%s: %s", n.Kind, n.Reason)
 		mark := styled("!", styleBad)
 		switch n.Verdict {
 		case nsdiff.Surprise:
 		case nsdiff.Unproven:
 			mark = styled("?", styleUnknown)
+			if n.Reason == inspect.ErrKernelOnly.Error() {
+				if told {
+					continue
+				}
+				text, told = "what was asked for: "+n.Reason, true
+			}
 		default:
 			continue
 		}
@@ -300,7 +308,6 @@ func writeReasons(w io.Writer, list []inspect.Namespace, o output) {
 			say(w, "\n")
 			first = false
 		}
-		text := fmt.Sprintf("%s: %s", n.Kind, n.Reason)
 		if expected, ok := n.Expected.Value(); ok && n.Verdict == nsdiff.Surprise {
 			text += "; " + expectations[expected] + " was asked for"
 		}

@@ -44,7 +44,7 @@ func (v *invocation) pods(c *cli.Context) error {
 	return v.withNode(c, node, func(ctx context.Context, s source) error {
 		listed, err := s.List(ctx)
 		pods := podsOf(listed)
-		return errors.Join(o.write(&v.answer, podsAnswer(pods)), err, listGaps(sandboxes(pods)))
+		return errors.Join(o.write(&v.answer, podsAnswer(pods)), err, listGaps(sandboxes(pods)), needsRuntime(s, "pods"))
 	})
 }
 
@@ -103,7 +103,7 @@ func podsTable(pods []pod, o output) table {
 			if p.Pod != nil {
 				uid = p.Pod.UID
 			}
-			row = append(row, timeCell(p.CreatedAt), orDash(uid))
+			row = append(row, orDash(timeText(p.CreatedAt)), orDash(uid))
 		}
 		t.rows = append(t.rows, row)
 	}

@@ -50,7 +50,7 @@ func nameRows(c inspect.Container, o output) [][]cell {
 	pod, namespace := podCells(c)
 	return [][]cell{
 		{plain("container"), plain(c.ID)},
-		{plain("name"), plain(c.Name)},
+		{plain("name"), nameCell(c)},
 		{plain("pod"), pod},
 		{plain("namespace"), namespace},
 		{plain("pid"), factCell(c.PID, o.wide())},

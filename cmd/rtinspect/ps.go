@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,6 +44,9 @@ func (v *invocation) ps(c *cli.Context) error {
 	return v.withNode(c, node, func(ctx context.Context, s source) error {
 		listed, err := s.List(ctx)
 		shown := containersOf(listed, c.Bool("all"))
+		if c.Bool("all") {
+			err = errors.Join(err, needsRuntime(s, "containers that have exited"))
+		}
 		return errors.Join(o.write(&v.answer, psAnswer(shown)), err, listGaps(shown))
 	})
 }
@@ -83,23 +87,15 @@ func psTable(containers []inspect.Container, o output) table {
 	for _, container := range containers {
 		pod, namespace := podCells(container)
 		row := []cell{
-			plain(o.id(container.ID)), plain(container.Name), pod, namespace, orDash(container.Namespace),
+			plain(o.id(container.ID)), nameCell(container), pod, namespace, toldBy(container, container.Namespace),
 			factCell(container.State, o.wide()), factCell(container.PID, o.wide()), factCell(container.Tier, o.wide()),
 		}
 		if o.wide() {
-			row = append(row, orDash(container.Runtime), timeCell(container.CreatedAt), orDash(container.Image))
+			row = append(row, toldBy(container, container.Runtime), toldBy(container, timeText(container.CreatedAt)), toldBy(container, container.Image))
 		}
 		t.rows = append(t.rows, row)
 	}
 	return t
-}
-
-// podCells returns the name and the namespace of a container's pod.
-func podCells(container inspect.Container) (name, namespace cell) {
-	if container.Pod == nil {
-		return orDash(""), orDash("")
-	}
-	return orDash(container.Pod.Name), orDash(container.Pod.Namespace)
 }
 
 // orDash returns a cell with text, or "-" when there is none.
@@ -110,11 +106,12 @@ func orDash(text string) cell {
 	return plain(text)
 }
 
-func timeCell(t time.Time) cell {
+// timeText returns a time, "" when there is none.
+func timeText(t time.Time) string {
 	if t.IsZero() {
-		return orDash("")
+		return ""
 	}
-	return plain(t.UTC().Format(time.RFC3339))
+	return t.UTC().Format(time.RFC3339)
 }
 
 // factCell returns a cell with a fact: its value, "-" when it is absent, or "unknown", with the cause if that is wanted.
@@ -157,6 +154,7 @@ func listGaps(containers []inspect.Container) error {
 // reason, one stands for all: whoever may not look into a process misses a dozen facts of it.
 func gapErrors(container inspect.Container, gaps []inspect.Gap) []error {
 	const most = 3
+	gaps = slices.DeleteFunc(slices.Clone(gaps), kernelOnly)
 	var all []error
 	for len(gaps) > 0 {
 		g, alike := gaps[0], 1

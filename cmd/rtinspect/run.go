@@ -116,7 +116,9 @@ func hint(err error) string {
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
 		return "run as root: the runtime's socket and other users' processes are closed to everyone else"
 	case errors.Is(err, inspect.ErrNoRuntime):
-		return "name the runtime's socket with --runtime-endpoint; rtinspect caps --pid needs no runtime"
+		return "name the runtime's socket with --runtime-endpoint, or none to answer from the kernel alone"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "--runtime-endpoint none answers from the kernel alone"
 	}
 	return ""
 }

@@ -85,7 +85,7 @@ func (v *invocation) sockets(c *cli.Context) error {
 
 // findSockets finds sockets, and the containers that reach them when there is a runtime to ask.
 func findSockets(ctx context.Context, node inspect.Options, wanted inspect.SocketOptions) ([]inspect.Socket, error) {
-	i, noRuntime := inspect.Open(ctx, node)
+	i, noRuntime := open(ctx, node)
 	if noRuntime == nil {
 		list, err := i.Sockets(ctx, wanted)
 		return list, errors.Join(err, i.Close())

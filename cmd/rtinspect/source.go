@@ -22,6 +22,7 @@ type source interface {
 	Processes(context.Context, ...string) ([]inspect.ContainerProcesses, error)
 	Sockets(context.Context, inspect.SocketOptions) ([]inspect.Socket, error)
 	Snapshot(context.Context) (inspect.Snapshot, error)
+	Node() inspect.Node
 }
 
 // record answers from a snapshot.
@@ -51,10 +52,12 @@ func (r record) Snapshot(context.Context) (inspect.Snapshot, error) {
 	return r.snapshot, errors.Join(err, socketsErr)
 }
 
+func (r record) Node() inspect.Node { return r.snapshot.Node }
+
 // withNode calls work with the node: the recorded one of --snapshot, or else the live one.
 func (v *invocation) withNode(c *cli.Context, o inspect.Options, work func(context.Context, source) error) error {
 	if !c.IsSet("snapshot") {
-		return withRuntime(o, func(ctx context.Context, i *inspect.Inspector) error { return work(ctx, i) })
+		return withLive(o, func(ctx context.Context, i *inspect.Inspector) error { return work(ctx, i) })
 	}
 	s, err := readSnapshot(c.String("snapshot"), v.stdin)
 	if err != nil {

@@ -94,6 +94,7 @@ func topGaps(list []inspect.ContainerProcesses) error {
 		for _, g := range c.Gaps() {
 			err := fmt.Errorf("%s: %w", g.Fact, g.Cause)
 			switch ofNode := g.Fact == "processes" || g.Fact == "processes.missing"; {
+			case kernelOnly(g):
 			case !ofNode:
 				own = append(own, g)
 			case !told[err.Error()]:
@@ -125,7 +126,7 @@ func first(found inspect.Processes) *inspect.Process {
 // topPage writes the processes of one container.
 func topPage(w io.Writer, c inspect.ContainerProcesses, o output) {
 	found, ok := c.Processes.Value()
-	say(w, plain(c.FullName()).text, "  ", plain(o.id(c.ID)).text, "  ", factCell(c.State, o.wide()).paint(o.color))
+	say(w, topTitle(c.Container).text, "  ", plain(o.id(c.ID)).text, "  ", factCell(c.State, o.wide()).paint(o.color))
 	if !ok {
 		say(w, "  processes: ", whyNot(c.Processes).paint(o.color), "\n")
 		return
@@ -142,6 +143,15 @@ func topPage(w io.Writer, c inspect.ContainerProcesses, o output) {
 	if found.Missing != "" {
 		say(w, styled("Processes may be missing: "+found.Missing, styleUnknown).paint(o.color), "\n")
 	}
+}
+
+// topTitle names a container, or its pod where no runtime tells the name.
+func topTitle(c inspect.Container) cell {
+	if fromKernel(c) {
+		pod, _ := podCells(c)
+		return plain("pod " + pod.text)
+	}
+	return plain(c.FullName())
 }
 
 func count(n int, one, many string) string {
