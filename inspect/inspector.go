@@ -93,8 +93,8 @@ type Inspector struct {
 }
 
 // Open connects to the container runtime. The error wraps [ErrNoRuntime] and
-// names every socket that was tried with its cause. Close the inspector after
-// use.
+// names every socket that was tried with its cause; [OpenKernel] goes on without
+// a runtime. Close the inspector after use.
 func Open(ctx context.Context, o Options) (*Inspector, error) {
 	conn, err := runtimeapi.Dial(ctx, runtimeapi.Options{Endpoint: o.Endpoint, HostRoot: o.HostRoot, Timeout: o.Timeout})
 	if err != nil {

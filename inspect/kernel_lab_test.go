@@ -27,7 +27,7 @@ type kernelFacts struct {
 	Namespaces   map[nsdiff.Kind]string
 	Place        cgroup.Place
 	Folder       string
-	Limits       cgroup.Limits
+	Limits       []string
 	Processes    []string
 	Mounts       []string
 }
@@ -56,7 +56,9 @@ func kernelFactsOf(r inspect.Report) kernelFacts {
 		k.Namespaces[n.Kind] = fmt.Sprint(id, n.Comparison, with)
 	}
 	group, _ := r.Cgroup.InForce.Value()
-	k.Place, k.Limits = group.Place, group.Effective
+	k.Place = group.Place
+	e := group.Effective
+	k.Limits = slices.Concat(levels(e.Memory), levels(e.Swap), levels(e.CPU), levels(e.Pids))
 	k.Folder, _ = group.Folder.Value()
 	processes, _ := r.Processes.Value()
 	for _, p := range processes.List {
@@ -67,6 +69,16 @@ func kernelFactsOf(r inspect.Report) kernelFacts {
 		k.Mounts = append(k.Mounts, fmt.Sprint(m.Point, m.Type, m.Options))
 	}
 	return k
+}
+
+// levels are the limits of a process's cgroup and all above.
+func levels[T cgroup.Bound[T]](e cgroup.Effective[T]) []string {
+	var list []string
+	for _, l := range e.Levels() {
+		limit, ok := l.Limit.Value()
+		list = append(list, fmt.Sprint(l.Kind, " ", l.Path, " ", limit, " ", ok))
+	}
+	return list
 }
 
 // TestLabKernel: without the runtime each of the lab's containers, sandboxes too, has in force what it has with it.

@@ -113,8 +113,8 @@ func TestKernelReport(t *testing.T) {
 	h := newHost(t)
 	pid, _ := pids()
 	h.copy("selective", pid)
-	h.write("proc/1/status", string(h.files["runtime/status"]))
-	h.write("proc/1/stat", fmt.Sprintf("1 (init) S 0 1 1 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 1 0 0\n"))
+	h.write("proc/1/status", h.files["runtime/status"])
+	h.write("proc/1/stat", "1 (init) S 0 1 1 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 1 0 0\n")
 	for _, p := range []int{pid, os.Getpid()} {
 		h.write(filepath.Join("proc", fmt.Sprint(p), "stat"), fmt.Sprintf("%d (x) S 1 %d %d 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 9 0 0\n", p, p, p))
 	}
