@@ -56,9 +56,11 @@ func serve(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	go func() {
 		for {
-			if _, err := listener.Accept(); err != nil {
+			conn, err := listener.Accept()
+			if err != nil {
 				return
 			}
+			defer conn.Close() // at the end: one that nothing refers to is closed when it is collected
 		}
 	}()
 }

@@ -20,7 +20,8 @@ func (v *invocation) psCommand() *cli.Command {
 		Usage: "list the containers of the node",
 		Description: "Lists the containers in every containerd namespace, with the state that the runtime tells, the first " +
 			"process, and the trust tier: how far the container is from the host's kernel. Pods' sandboxes are left out; see " +
-			"rtinspect pods. Wide adds the cause of what is unknown.",
+			"rtinspect pods. Wide adds the cause of what is unknown. Without a runtime, NAME is the command of the first process in " +
+			"parentheses, and POD the pod's uid.",
 		UsageText: "rtinspect ps\nrtinspect ps --all -o wide\nrtinspect ps -q\n" +
 			"rtinspect ps -o go-template='{{.id}} {{.pid.value}}'\nrtinspect ps -o json | jq '.[] | select(.tier.value == \"host-kernel\")'",
 		Flags: append(listFlags(),
