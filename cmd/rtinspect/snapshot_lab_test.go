@@ -89,8 +89,9 @@ func TestLabRecorded(t *testing.T) {
 		{"ns", "-o", "json"},
 		{"cgroup", "-o", "json"},
 		{"inspect", "-o", "json"},
-		{"top", "-o", "json"},
-		{"top", "-q"},
+		// Not pod-suspicious, whose shell starts another process each minute.
+		{"top", "-o", "json", "pod-privileged", "pod-shared-pid/app", "pod-default-ns"},
+		{"top", "-q", "pod-privileged", "pod-shared-pid/app"},
 		{"top", "pod-host-ns"},
 		{"sockets", socket},
 		{"sockets", socket, "-o", "json"},
