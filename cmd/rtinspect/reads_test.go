@@ -37,6 +37,9 @@ func tracedCommands(t *testing.T) [][]string {
 		{"help", "ps"},
 		{completeCommand, "caps", "pod-"},
 	}
+	for _, name := range []string{"ps", "inspect", "caps", "ns", "cgroup", "top", "sockets", "snapshot"} {
+		list = append(list, []string{name, "--runtime-endpoint", "none"})
+	}
 	for _, format := range []string{formatTable, formatWide, formatJSON} {
 		for _, args := range [][]string{
 			{"ps", "--all"},
