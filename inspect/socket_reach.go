@@ -37,6 +37,9 @@ type SocketWay struct {
 type confines struct {
 	mounts Fact[mountTable]
 	netns  Fact[string]
+	// devices are the file systems that are mounted: few sockets are on one of
+	// them, and there may be many of both.
+	devices map[string]bool
 }
 
 // reachable fills in the containers of each socket.
@@ -70,7 +73,7 @@ func (i *Inspector) confinesOf(f *listed) *confines {
 	}
 	p, err := i.open(f)
 	if err != nil {
-		return &confines{UnknownFact[mountTable](err), UnknownFact[string](err)}
+		return newConfines(UnknownFact[mountTable](err), UnknownFact[string](err))
 	}
 	if p == nil {
 		return nil
@@ -78,19 +81,27 @@ func (i *Inspector) confinesOf(f *listed) *confines {
 	defer p.Close() //nolint:errcheck // opened for reading
 	c := confinesOf(&firstProcess{Process: p})
 	if err := p.Alive(); err != nil {
-		return &confines{UnknownFact[mountTable](err), UnknownFact[string](err)}
+		return newConfines(UnknownFact[mountTable](err), UnknownFact[string](err))
 	}
 	return c
 }
 
 func confinesOf(p *firstProcess) *confines {
-	c := confines{netns: linkFact(p.Process, "ns/net")}
-	if mounts, err := p.table(); err != nil {
-		c.mounts = UnknownFact[mountTable](err)
-	} else {
-		c.mounts = KnownFact(mounts, p.Path("mountinfo"))
+	mounts, err := p.table()
+	fact := KnownFact(mounts, p.Path("mountinfo"))
+	if err != nil {
+		fact = UnknownFact[mountTable](err)
 	}
-	return &c
+	return newConfines(fact, linkFact(p.Process, "ns/net"))
+}
+
+func newConfines(mounts Fact[mountTable], netns Fact[string]) *confines {
+	c := &confines{mounts: mounts, netns: netns, devices: map[string]bool{}}
+	table, _ := mounts.Value()
+	for _, m := range table.list {
+		c.devices[m.Device] = true
+	}
+	return c
 }
 
 // ways are those in which a container reaches the socket, none when it does not.
@@ -108,6 +119,9 @@ func (s *foundSocket) ways(c confines) Fact[[]SocketWay] {
 		at, ok := fact.Value()
 		if !ok {
 			unknown = fact.Cause()
+			continue
+		}
+		if !c.devices[at.device] {
 			continue
 		}
 		for _, w := range mounts.ways(at) {

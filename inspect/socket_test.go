@@ -545,7 +545,7 @@ func TestReach(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := foundSocket{at: []Fact[location]{KnownFact(at, "")}}
-			ways, ok := s.ways(confines{mounts: KnownFact(table, "")}).Value()
+			ways, ok := s.ways(*newConfines(KnownFact(table, ""), Fact[string]{})).Value()
 			var got []string
 			for _, w := range ways {
 				got = append(got, w.Path)
@@ -560,8 +560,8 @@ func TestReach(t *testing.T) {
 // TestReachUnknown: what cannot be read never counts as out of reach.
 func TestReachUnknown(t *testing.T) {
 	cause := errors.New("permission denied")
-	known := confines{mounts: KnownFact(mountTable{}, ""), netns: KnownFact("net:[1]", "")}
-	blind := confines{mounts: UnknownFact[mountTable](cause), netns: UnknownFact[string](cause)}
+	known := *newConfines(KnownFact(mountTable{}, ""), KnownFact("net:[1]", ""))
+	blind := *newConfines(UnknownFact[mountTable](cause), UnknownFact[string](cause))
 	file := foundSocket{at: []Fact[location]{KnownFact(location{"0:1", "/x"}, "")}}
 	lost := foundSocket{at: []Fact[location]{UnknownFact[location](cause)}}
 	abstract := foundSocket{Socket: Socket{Abstract: true, Path: "@x"}, netns: KnownFact("net:[1]", "")}
