@@ -60,9 +60,15 @@ func hasOption(options, want string) bool {
 
 // mountTable is a mount namespace, as far as it is below a process's root.
 type mountTable struct {
-	list     []Mount
-	children map[int][]int // by the parent's ID, indices of list
-	root     int           // the index of the lowest mount on /, -1 without one
+	list []Mount
+	on   map[mountPlace]int // indices of list
+	root int           // the index of the lowest mount on /, -1 without one
+}
+
+// mountPlace is where a mount is: on another one, at a path.
+type mountPlace struct {
+	parent int // the other's ID
+	point  string
 }
 
 func readMounts(p *procfs.Process) (mountTable, error) {
@@ -80,13 +86,15 @@ func readMounts(p *procfs.Process) (mountTable, error) {
 // parseMounts reads mountinfo, of any size.
 func parseMounts(text string) (mountTable, error) {
 	lines := strings.Count(text, "\n") + 1
-	t := mountTable{list: make([]Mount, 0, lines), children: make(map[int][]int, lines)}
+	t := mountTable{list: make([]Mount, 0, lines), on: make(map[mountPlace]int, lines)}
 	for line := range strings.Lines(text) {
 		m, err := parseMount(strings.TrimSuffix(line, "\n"))
 		if err != nil {
 			return mountTable{root: -1}, fmt.Errorf("line %q: %w", line, err)
 		}
-		t.children[m.Parent] = append(t.children[m.Parent], len(t.list))
+		if _, taken := t.on[mountPlace{m.Parent, m.Point}]; !taken {
+			t.on[mountPlace{m.Parent, m.Point}] = len(t.list)
+		}
 		t.list = append(t.list, m)
 	}
 	t.root = lowestRoot(t.list)
@@ -199,19 +207,30 @@ func (t mountTable) at(path string) (Mount, bool) {
 	current := t.root
 	// No mount is met twice: a broken table must not keep us here.
 	for range t.list {
-		next := -1
-		for _, n := range t.children[t.list[current].ID] {
-			// Of two on the way the upper is met first.
-			if n != current && isBelow(path, t.list[n].Point) && (next < 0 || len(t.list[n].Point) < len(t.list[next].Point)) {
-				next = n
-			}
-		}
+		next := t.next(current, path)
 		if next < 0 {
 			break
 		}
 		current = next
 	}
 	return t.list[current], true
+}
+
+// next returns the mount on another one that is on the way to a path, -1 when
+// none is. Of two on the way the upper is met first.
+func (t mountTable) next(current int, path string) int {
+	if !strings.HasPrefix(path, "/") {
+		return -1
+	}
+	for end := range len(path) + 1 {
+		if end < len(path) && path[end] != '/' {
+			continue
+		}
+		if n, ok := t.on[mountPlace{t.list[current].ID, path[:max(end, 1)]}]; ok && n != current {
+			return n
+		}
+	}
+	return -1
 }
 
 // visible tells whether a mount is seen at its own place.

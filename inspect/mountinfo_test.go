@@ -144,3 +144,16 @@ func printMount(m Mount) string {
 	return fmt.Sprintf("%d %d %s %s %s %s%s - %s %s %s\n", m.ID, m.Parent, m.Device, escape.Replace(m.Root), escape.Replace(m.Point),
 		m.Options, optional, escape.Replace(m.Type), escape.Replace(m.Source), m.SuperOptions)
 }
+
+// TestAtNowhere: no mount is on the way to what is no path.
+func TestAtNowhere(t *testing.T) {
+	table, err := parseMounts("1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 8:2 / /a rw - ext4 /dev/sda2 rw\n3 2 8:3 / /a/b rw - ext4 /dev/sda3 rw\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]int{"": 1, "a": 1, "(unreachable)/a": 1, "/": 1, "/ab": 1, "/a": 2, "/a/": 2, "/a/c": 2, "/a/b": 3, "/a/b/c": 3, "/a/bc": 2} {
+		if m, ok := table.at(path); !ok || m.ID != want {
+			t.Errorf("%q: %d, want %d", path, m.ID, want)
+		}
+	}
+}
