@@ -62,7 +62,7 @@ func hasOption(options, want string) bool {
 type mountTable struct {
 	list []Mount
 	on   map[mountPlace]int // indices of list
-	root int           // the index of the lowest mount on /, -1 without one
+	root int                // the index of the lowest mount on /, -1 without one
 }
 
 // mountPlace is where a mount is: on another one, at a path.
