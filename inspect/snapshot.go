@@ -149,11 +149,20 @@ func (o *objectWriter) text(text string) {
 }
 
 func (o *objectWriter) value(v any) {
-	data, err := json.Marshal(v)
+	data, err := marshal(v)
+	o.piece(data, err)
+}
+
+func (o *objectWriter) piece(data []byte, err error) {
 	o.err = cmp.Or(o.err, err)
 	if o.err == nil {
-		_, o.err = o.w.Write(replaceEscape(data, `\ufffd`, "\ufffd"))
+		_, o.err = o.w.Write(data)
 	}
+}
+
+func marshal(v any) ([]byte, error) {
+	data, err := json.Marshal(v)
+	return replaceEscape(data, `\ufffd`, "\ufffd"), err
 }
 
 func (o *objectWriter) name(name string) {
@@ -171,7 +180,8 @@ func (o *objectWriter) key(name string, v any) {
 	o.value(v)
 }
 
-// writeList writes a list with its items on lines of their own.
+// writeList writes a list with its items on lines of their own. A few are made
+// at a time, by all processors.
 func writeList[T any](o *objectWriter, name string, list []T) {
 	o.name(name)
 	if list == nil {
@@ -179,12 +189,18 @@ func writeList[T any](o *objectWriter, name string, list []T) {
 		return
 	}
 	o.text("[")
-	for n := range list {
-		if n > 0 {
-			o.text(",")
+	var data [32][]byte
+	var errs [len(data)]error
+	for begin := 0; begin < len(list); begin += len(data) {
+		some := list[begin:min(begin+len(data), len(list))]
+		parallel(len(some), func(n int) { data[n], errs[n] = marshal(&some[n]) })
+		for n := range some {
+			if begin+n > 0 {
+				o.text(",")
+			}
+			o.text("\n")
+			o.piece(data[n], errs[n])
 		}
-		o.text("\n")
-		o.value(&list[n])
 	}
 	o.text("]")
 }
