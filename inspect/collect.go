@@ -14,7 +14,7 @@ import (
 type collector struct {
 	*Inspector
 	cgroups *cgroup.View
-	scan    *scan // nil when mounts and processes are left out
+	scan    *scan // nil when the rest of the specification, mounts and processes are left out
 }
 
 func (i *Inspector) collector(s *scan) *collector {
@@ -30,7 +30,7 @@ func (i *Inspector) reports(chosen []*listed, all []listed) []Report {
 	return i.collector(nil).reports(chosen, all)
 }
 
-// details makes reports with mounts and processes.
+// details makes reports with the rest of the specification, mounts and processes.
 func (i *Inspector) details(all []listed, chosen []*listed) []Report {
 	s := newScan(i, all)
 	reports := i.collector(s).reports(chosen, all)
@@ -71,6 +71,7 @@ func (c *collector) report(f *listed) Report {
 		c.notEnforced(&r, f, err)
 	}
 	if c.scan != nil {
+		r.Specification = f.specification()
 		r.Processes = c.scan.processes(f, first)
 	}
 	r.Container = f.Container

@@ -60,6 +60,9 @@ func (r Report) Gaps() []Gap {
 		}
 	}
 	add(&g, "process", r.Process)
+	if collected(r.Specification) {
+		add(&g, "specification", r.Specification)
+	}
 	addMounts(&g, r.Mounts)
 	addProcesses(&g, r.Processes)
 	return g

@@ -188,7 +188,7 @@ func (i *Inspector) Containers(ctx context.Context, refs ...string) ([]Report, e
 }
 
 // Details returns the reports of [Inspector.Containers] with what costs more:
-// mounts and processes.
+// the rest of the specification, mounts and processes.
 func (i *Inspector) Details(ctx context.Context, refs ...string) ([]Report, error) {
 	found, err := i.list(ctx, len(refs) == 0)
 	chosen, err := choose(found, refs, err)

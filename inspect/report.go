@@ -133,10 +133,11 @@ type Report struct {
 	// Process is the declared first process.
 	Process Fact[Program] `json:"process"`
 
-	// Mounts and Processes are collected by [Inspector.Details] and
-	// [Inspector.Snapshot] only, and left out of JSON otherwise.
-	Mounts    Fact[Mounts]    `json:"mounts,omitzero"`
-	Processes Fact[Processes] `json:"processes,omitzero"`
+	// Specification, Mounts and Processes are collected by [Inspector.Details]
+	// and [Inspector.Snapshot] only, and left out of JSON otherwise.
+	Specification Fact[Specification] `json:"specification,omitzero"`
+	Mounts        Fact[Mounts]        `json:"mounts,omitzero"`
+	Processes     Fact[Processes]     `json:"processes,omitzero"`
 
 	// Drift lists where requested, declared and in force differ. A difference
 	// that follows from how the kernel and the runtime work has the Reason.
