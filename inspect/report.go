@@ -276,6 +276,10 @@ type Program struct {
 	Env []string `json:"env"`
 }
 
+// IsRoot tells whether one of the four user ids is 0, in the numbering of our
+// user namespace.
+func (u UserInForce) IsRoot() bool { return u.UID.isRoot() }
+
 func (i IDs) isRoot() bool {
 	return i.Real == 0 || i.Effective == 0 || i.Saved == 0 || i.Filesystem == 0
 }

@@ -1,0 +1,269 @@
+package audit
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/rtinspect/rtinspect/caps"
+	"github.com/rtinspect/rtinspect/inspect"
+	"github.com/rtinspect/rtinspect/nsdiff"
+)
+
+// node is what rules about the node look at.
+type node struct {
+	*inspect.Snapshot
+}
+
+// container is what rules about a container look at.
+type container struct {
+	*inspect.Report
+	snapshot *inspect.Snapshot
+	node     *node
+}
+
+var errNotCollected = errors.New("not collected")
+
+// guest tells that the container runs on a kernel of its own: gVisor, Kata. What
+// the node's kernel has in force is the sandbox's then, and the guest is judged
+// by its specification.
+func (c *container) guest() bool {
+	tier, _ := c.Tier.Value()
+	return tier == inspect.TierSandbox || tier == inspect.TierVM
+}
+
+// guestEvidence says so.
+func (c *container) guestEvidence() Evidence {
+	tier, _ := c.Tier.Value()
+	return Evidence{Fact: "tier", Value: fmt.Sprintf("%s: what counts is the guest's own kernel, and what it has in force is not seen from the node", tier), Source: c.Runtime}
+}
+
+// kernel lowers the severity of what must first get out of a kernel of its own.
+func (c *container) kernel(s Severity) Severity {
+	if c.guest() {
+		return min(s, Low)
+	}
+	return s
+}
+
+// hostKernel claims that it runs on the node's kernel.
+func (c *container) hostKernel() claim {
+	return known("tier", c.Tier, func(t inspect.Tier) bool { return t != inspect.TierSandbox && t != inspect.TierVM })
+}
+
+// initialUser claims that its capabilities hold over the node: it is in the
+// initial user namespace.
+func (c *container) initialUser() claim {
+	in := known("userNamespace.inForce", c.UserNamespace.InForce, func(ns inspect.UserNamespace) bool { return ns.Initial })
+	switch in.truth {
+	case yes:
+		in = in.saying("the initial one")
+	case no:
+		in = in.saying("its own: capabilities hold only there")
+	case unsure:
+	}
+	return all(c.hostKernel(), in)
+}
+
+// capability claims that it can use or get a capability, over the node. Of a
+// guest it claims that the specification gives it in the guest's kernel.
+func (c *container) capability(list ...caps.Cap) claim {
+	set := caps.Of(list...)
+	if c.guest() {
+		given := known("capabilities.declared", c.Capabilities.Declared, func(s inspect.CapabilitySets) bool {
+			return !s.Bounding.Intersect(set).IsEmpty()
+		})
+		if s, ok := c.Capabilities.Declared.Value(); ok {
+			given = given.saying("bounding " + s.Bounding.Intersect(set).String())
+		}
+		return given.with(c.guestEvidence())
+	}
+	reached := known("capabilities.reach", c.Capabilities.Reach, func(r caps.Reach) bool { return !r.All().Intersect(set).IsEmpty() })
+	if r, ok := c.Capabilities.Reach.Value(); ok {
+		reached = reached.saying(reachText(r, set))
+	}
+	return all(reached, c.initialUser())
+}
+
+// reachText says how capabilities are reached.
+func reachText(r caps.Reach, set caps.Set) string {
+	var parts []string
+	for _, way := range []struct {
+		set  caps.Set
+		text string
+	}{
+		{r.Now, "effective"},
+		{r.Raise, "permitted, one capset(2) away"},
+		{r.OnExec, "by execve(2) of a set-user-ID or file-capability program"},
+	} {
+		if held := way.set.Intersect(set); !held.IsEmpty() {
+			parts = append(parts, held.String()+" "+way.text)
+		}
+	}
+	if len(parts) == 0 {
+		return "not " + set.String()
+	}
+	return strings.Join(parts, "; ")
+}
+
+// onlyByExec tells that it has none of the capabilities yet, and needs a program
+// that gives them.
+func (c *container) onlyByExec(list ...caps.Cap) bool {
+	r, ok := c.Capabilities.Reach.Value()
+	return !c.guest() && ok && r.Now.Union(r.Raise).Intersect(caps.Of(list...)).IsEmpty()
+}
+
+// hostRoot claims that its first process has user ID 0 of the node, or may become
+// it: it has or reaches a capability to take any user ID or to pass by the
+// permissions of files.
+func (c *container) hostRoot() claim {
+	if c.guest() {
+		return known("user.declared", c.User.Declared, func(u inspect.User) bool { return u.UID == 0 }).
+			with(c.guestEvidence())
+	}
+	root := known("user.inForce", c.User.InForce, inspect.UserInForce.IsRoot)
+	if u, ok := c.User.InForce.Value(); ok {
+		root = root.saying("user ID " + u.UID.String() + " on the node")
+	}
+	if root.truth == yes {
+		return root
+	}
+	return either(root, c.capability(caps.Setuid, caps.DACOverride))
+}
+
+// namespace claims that it shares a namespace of the node's.
+func (c *container) namespace(k nsdiff.Kind) claim {
+	name := "namespaces.inForce." + k.String()
+	if c.guest() {
+		return known("namespaces.requested", c.Namespaces.Requested, func(q inspect.NamespaceRequest) bool {
+			modes := map[nsdiff.Kind]inspect.NamespaceMode{nsdiff.Net: q.Network, nsdiff.PID: q.PID, nsdiff.IPC: q.IPC, nsdiff.UTS: q.Network}
+			return modes[k] == inspect.NamespaceNode
+		}).saying(k.String()).with(c.guestEvidence())
+	}
+	list, ok := c.Namespaces.InForce.Value()
+	if !ok {
+		return unsureOf(name, causeOf(c.Namespaces.InForce))
+	}
+	n := slices.IndexFunc(list, func(ns inspect.Namespace) bool { return ns.Kind == k })
+	if n < 0 {
+		return unsureOf(name, errNotCollected)
+	}
+	ns := list[n]
+	evidence := Evidence{Fact: name, Value: "not the node's", Source: ns.ID.Source()}
+	if id, ok := ns.ID.Value(); ok {
+		evidence.Value = id.String() + ", not the node's"
+	}
+	switch ns.Host.Relation {
+	case nsdiff.Same:
+		evidence.Value = strings.TrimSuffix(evidence.Value, ", not the node's") + ", the node's"
+		return isTrue(true, evidence)
+	case nsdiff.Other:
+		return isTrue(false, evidence)
+	case nsdiff.Absent:
+		evidence.Value = "this kernel has none"
+		return isTrue(true, evidence)
+	case nsdiff.Unknown:
+	}
+	return unsureOf(name, errors.New(ns.Host.Cause))
+}
+
+// causeOf is a cause for a fact without a value, also for one that is absent
+// where a value was expected.
+func causeOf[T any](f inspect.Fact[T]) error {
+	if cause := f.Cause(); cause != nil {
+		return cause
+	}
+	return errors.New(f.Source())
+}
+
+// defaultProfiles are the AppArmor profiles of runtimes, which forbid mount(2)
+// and writing to most of /proc and /sys.
+var defaultProfiles = []string{"cri-containerd.apparmor.d", "crio-default", "docker-default", "containers-default", "nerdctl-default"}
+
+// labelDenies claims that a security module keeps it from mounting and from
+// writing to the kernel's files. What a profile that somebody wrote allows is not
+// known.
+func (c *container) labelDenies() claim {
+	return either(c.appArmorDenies(), c.seLinuxDenies())
+}
+
+func (c *container) appArmorDenies() claim {
+	const name = "apparmor.inForce"
+	label, ok := c.AppArmor.InForce.Value()
+	if !ok {
+		return known(name, c.AppArmor.InForce, func(string) bool { return false })
+	}
+	evidence := Evidence{Fact: name, Value: label, Source: c.AppArmor.InForce.Source()}
+	profile, enforced := strings.CutSuffix(label, " (enforce)")
+	switch {
+	case !enforced:
+		return isTrue(false, evidence)
+	case slices.ContainsFunc(defaultProfiles, func(p string) bool { return profile == p || strings.HasPrefix(profile, p+"-") }):
+		return isTrue(true, evidence)
+	}
+	return unsureOf(name, fmt.Errorf("what the profile %q allows is not known", profile))
+}
+
+func (c *container) seLinuxDenies() claim {
+	const name = "selinux.inForce"
+	label, ok := c.SELinux.InForce.Value()
+	if !ok {
+		return known(name, c.SELinux.InForce, func(string) bool { return false })
+	}
+	if isUnconfinedType(label) {
+		return isTrue(false, Evidence{Fact: name, Value: label, Source: c.SELinux.InForce.Source()})
+	}
+	return unsureOf(name, fmt.Errorf("what the policy allows %q is not known", label))
+}
+
+// isUnconfinedType tells the SELinux types that may do everything: the third
+// part of a label.
+func isUnconfinedType(label string) bool {
+	parts := strings.SplitN(label, ":", 4)
+	return len(parts) > 2 && slices.Contains([]string{"unconfined_t", "spc_t", "unconfined_service_t", "container_runtime_t", "initrc_t", "kernel_t"}, parts[2])
+}
+
+// call claims that the filter of system calls lets it make one of some calls.
+func (c *container) call(names ...string) claim {
+	if c.guest() {
+		return isTrue(true, c.guestEvidence())
+	}
+	result := claim{truth: no}
+	for _, name := range names {
+		open := c.oneCall(name)
+		if open.truth == yes {
+			return open
+		}
+		result = either(result, open)
+	}
+	return result
+}
+
+func (c *container) oneCall(name string) claim {
+	r := callInForce(c.Report, name)
+	evidence := Evidence{Fact: "seccomp", Value: r.Call + " " + r.Verdict.String() + ": " + r.Reason, Source: r.source}
+	switch r.Verdict {
+	case CallAllowed, CallConditional:
+		return isTrue(true, evidence)
+	case CallDenied:
+		return isTrue(false, evidence)
+	case CallUnknown:
+	}
+	return unsureOf("seccomp", fmt.Errorf("%s: %s", r.Call, r.Reason))
+}
+
+// mayMount claims that nothing keeps a process with CAP_SYS_ADMIN from mounting.
+func (c *container) mayMount() claim {
+	return all(c.call("mount", "fsopen", "move_mount"), not(c.labelDenies()))
+}
+
+// sysctl makes a claim about a number of the node's.
+func (n *node) sysctl(name string, f inspect.Fact[int], is func(int) bool) claim {
+	return known("node.sysctls."+name, f, is)
+}
+
+// lockedDown claims that the kernel keeps itself from root.
+func (n *node) lockedDown() claim {
+	return known("node.lockdown", n.Node.Lockdown, func(l inspect.Lockdown) bool { return l != inspect.LockdownNone })
+}
