@@ -177,7 +177,7 @@ func capabilityRules() []Rule {
 			Remedy:     "securityContext.capabilities.drop: [ALL], with add for the few that it needs.",
 			References: slices.Concat(restricted("capabilities_restricted"), k8s("5.2.10"), docker("5.4"), nsa("C-0046"), man("capabilities(7)")),
 			judge: func(c *container) outcome {
-				claim := known("capabilities", c.reachable(), func(s caps.Set) bool { return !s.Minus(caps.Of(caps.NetBindService)).IsEmpty() })
+				claim := known("capabilities.reach", c.reachable(), func(s caps.Set) bool { return !s.Minus(caps.Of(caps.NetBindService)).IsEmpty() })
 				if c.guest() {
 					claim = claim.with(c.guestEvidence())
 				}
@@ -238,13 +238,13 @@ func judgeAdded(c *container) outcome {
 // specification gives.
 func (c *container) reachable() inspect.Fact[caps.Set] {
 	if c.guest() {
-		return change(c.Capabilities.Declared, func(s inspect.CapabilitySets) caps.Set { return s.Bounding })
+		return derive(c.Capabilities.Declared, func(s inspect.CapabilitySets) caps.Set { return s.Bounding })
 	}
-	return change(c.Capabilities.Reach, caps.Reach.All)
+	return derive(c.Capabilities.Reach, caps.Reach.All)
 }
 
-// change makes another fact of what one says.
-func change[A, B any](f inspect.Fact[A], to func(A) B) inspect.Fact[B] {
+// derive makes another fact of what one says.
+func derive[A, B any](f inspect.Fact[A], to func(A) B) inspect.Fact[B] {
 	switch value, _ := f.Value(); f.Known() {
 	case inspect.Present:
 		return inspect.KnownFact(to(value), f.Source())

@@ -5,8 +5,9 @@
 // for each [Rule] and each container. It is pure: it reads nothing, and the same
 // snapshot has the same results.
 //
-// A rule fails only where every fact it stands on is known. A fact that is
-// unknown makes the verdict [Unknown], with the cause, and never [Pass].
+// A rule fails only where every fact that shows it is known. One that is unknown
+// makes the verdict [Unknown], with the cause, and never [Pass]; what may protect
+// and is not known to, does not count as protection.
 //
 // Do not use it to collect facts: that is package inspect's. It knows nothing of
 // what a container was meant to be: accept what has to be so by the id of the

@@ -54,6 +54,7 @@ func driftRules() []Rule {
 				"the node, against what its author believes. containerd before 1.7 does not know the setting and says nothing.",
 			Remedy:     "Update containerd to 2.0 and runc to 1.2, or take the pod off this node.",
 			References: slices.Concat(docker("5.31"), attack("T1611"), man("user_namespaces(7)")),
+			Covers:     []string{"root-user"},
 			judge:      judgeUserNamespace,
 		},
 		{

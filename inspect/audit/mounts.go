@@ -49,13 +49,17 @@ func hostClasses() []hostClass {
 			refs: slices.Concat(k8s("5.2.12"), attack("T1552")),
 		},
 		{
-			id: "host-system", title: "a folder with the node's programs or accounts is mounted", written: Critical, read: Medium,
-			folders: []string{
-				"/etc", "/root", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/opt", "/var/spool/cron", "/var/spool/anacron", "/run/systemd",
-			},
-			meaning: "Who writes there runs programs as root on the node: cron, systemd's units, the keys of SSH, any program or library. Who " +
-				"reads there as root has the password hashes and keys of the node.",
+			id: "host-system", title: "a folder with the node's accounts or settings is mounted", written: Critical, read: High,
+			folders: []string{"/etc", "/root", "/var/spool/cron", "/var/spool/anacron", "/run/systemd"},
+			meaning: "Who writes there runs programs as root on the node: cron, systemd's units, the keys of SSH. Who reads there as root has " +
+				"the password hashes and keys of the node. Certificates, the time zone and the like, read-only, count as host-path.",
 			refs: slices.Concat(k8s("5.2.12"), attack("T1053.003", "T1543.002", "T1098.004", "T1552")),
+		},
+		{
+			id: "host-programs", title: "a folder with the node's programs is mounted", written: Critical, read: Low,
+			folders: []string{"/usr", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/opt"},
+			meaning: "Who writes there changes a program, a library or the kernel that the node runs as root.",
+			refs:    k8s("5.2.12"),
 		},
 		{
 			id: "host-kernel", title: "the node's /proc, /sys or /dev is mounted", folders: []string{"/proc", "/sys", "/dev"}, written: Critical, read: Medium,
@@ -205,6 +209,21 @@ func below(path, folder string) bool {
 	return ok && (rest == "" || rest[0] == '/')
 }
 
+// harmless are files and folders below /etc that many programs are given to read,
+// and that hold no secret of the node.
+var harmless = []string{
+	"/etc/localtime", "/etc/timezone", "/etc/ssl/certs", "/etc/pki/ca-trust", "/etc/pki/tls/certs", "/etc/ca-certificates", "/etc/os-release",
+	"/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/machine-id", "/etc/nsswitch.conf", "/etc/passwd", "/etc/group",
+}
+
+// class returns the class of a mount.
+func (m hostMount) class() string {
+	if m.readonly && slices.ContainsFunc(harmless, func(p string) bool { return below(m.path, p) }) {
+		return "host-path"
+	}
+	return classOf(m.path)
+}
+
 // classOf returns the class of a path: the one that it is in, or else the first
 // of which it has a folder in it.
 func classOf(path string) string {
@@ -242,7 +261,7 @@ func (class hostClass) judge(c *container) outcome {
 		severity = Info
 	}
 	for _, m := range mounts {
-		if classOf(m.path) != class.id || len(class.folders) == 0 && c.leadsToSocket(m) {
+		if m.class() != class.id || len(class.folders) == 0 && c.leadsToSocket(m) {
 			continue
 		}
 		result = either(result, isTrue(true, m.evidence()))

@@ -108,17 +108,20 @@ func openness(s inspect.Socket) Severity {
 // first: a version is repaired when it is not below the one of its own series, or
 // above all of them.
 type repair struct {
-	flaw  string
+	flaw string
+	// since is the first series that has the flaw; empty where all older ones
+	// have it.
+	since string
 	fixed []string
 }
 
 var repairs = []repair{
-	{"CVE-2024-25621", []string{"1.7.29", "2.0.7", "2.1.5", "2.2.0"}},
-	{"CVE-2024-40635", []string{"1.6.38", "1.7.27", "2.0.4"}},
-	{"CVE-2026-50195", []string{"2.1.9", "2.2.5", "2.3.2"}},
-	{"CVE-2026-53488", []string{"1.7.33", "2.0.10", "2.1.9", "2.2.5", "2.3.2"}},
-	{"CVE-2026-53489", []string{"2.1.9", "2.2.5", "2.3.2"}},
-	{"CVE-2026-53492", []string{"2.1.9", "2.2.5", "2.3.2"}},
+	{"CVE-2024-25621", "", []string{"1.7.29", "2.0.7", "2.1.5", "2.2.0"}},
+	{"CVE-2024-40635", "", []string{"1.6.38", "1.7.27", "2.0.4"}},
+	{"CVE-2026-50195", "2.1.0", []string{"2.1.9", "2.2.5", "2.3.2"}},
+	{"CVE-2026-53488", "", []string{"1.7.33", "2.0.10", "2.1.9", "2.2.5", "2.3.2"}},
+	{"CVE-2026-53489", "2.1.0", []string{"2.1.9", "2.2.5", "2.3.2"}},
+	{"CVE-2026-53492", "2.1.0", []string{"2.1.9", "2.2.5", "2.3.2"}},
 }
 
 func judgeVersion(n *node) outcome {
@@ -150,6 +153,9 @@ func judgeVersion(n *node) outcome {
 
 // repaired tells whether a version has the repair.
 func (r repair) repaired(version [3]int) bool {
+	if since, ok := parseVersion(r.since); ok && slices.Compare(version[:], since[:]) < 0 {
+		return true
+	}
 	for _, text := range r.fixed {
 		fixed, _ := parseVersion(text)
 		if fixed[0] == version[0] && fixed[1] == version[1] {

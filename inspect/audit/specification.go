@@ -34,7 +34,7 @@ func specificationRules() []Rule {
 			Meaning: "An annotation cdi.k8s.io/… makes the runtime add devices, mounts and hooks that are in no request: what they are is in " +
 				"/etc/cdi and /run/cdi of the node. Whoever may write annotations, in an image's checkpoint too, chooses them.",
 			Remedy:     "Ask for the device by resources.limits and a device plugin; update containerd.",
-			References: cve("CVE-2026-53492", "CVE-2026-50195", "CVE-2026-53489"),
+			References: cve("CVE-2026-53492"),
 			judge:      judgeCDI,
 		},
 		{
@@ -59,7 +59,7 @@ func specificationRules() []Rule {
 			Remedy:     "Treat the image as hostile; update runc to 1.1.12.",
 			References: slices.Concat(attack("T1611"), cve("CVE-2024-21626")),
 			judge: func(c *container) outcome {
-				cwd := change(c.Process, func(p inspect.Program) string { return p.Cwd })
+				cwd := derive(c.Process, func(p inspect.Program) string { return p.Cwd })
 				return found(known("process.cwd", cwd, inFileTable().MatchString), High)
 			},
 		},

@@ -1,0 +1,699 @@
+package audit
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rtinspect/rtinspect/caps"
+	"github.com/rtinspect/rtinspect/cgroup"
+	"github.com/rtinspect/rtinspect/inspect"
+	"github.com/rtinspect/rtinspect/nsdiff"
+)
+
+var errRead = errors.New("open /proc/7/status: permission denied")
+
+// derive makes something else of a recorded pod of containerd 2.4.
+type change func(s *inspect.Snapshot, r *inspect.Report)
+
+// edit changes what is known.
+func edit[T any](f *inspect.Fact[T], how func(*T)) {
+	value, _ := f.Value()
+	how(&value)
+	*f = inspect.KnownFact(value, f.Source())
+}
+
+func withMount(m inspect.ContainerMount, paths ...string) change {
+	return func(_ *inspect.Snapshot, r *inspect.Report) {
+		m.Host = inspect.KnownFact(inspect.HostView{Paths: paths}, "/proc/1/mountinfo")
+		if len(m.Host.Source()) > 0 && m.Shared != 0 {
+			m.Host = inspect.KnownFact(inspect.HostView{Paths: paths, Peers: paths}, "/proc/1/mountinfo")
+		}
+		edit(&r.Mounts, func(all *inspect.Mounts) { all.InForce = append(all.InForce, m) })
+	}
+}
+
+func hostFolder(path string, readonly bool) change {
+	m := inspect.ContainerMount{Kind: inspect.MountHost, Readonly: readonly}
+	m.Point, m.Root, m.Type = "/mnt", path, "ext4"
+	return withMount(m, path)
+}
+
+func kernelMount(kind, point string, readonly bool) change {
+	m := inspect.ContainerMount{Kind: inspect.MountOwn, Readonly: readonly}
+	m.Point, m.Root, m.Type = point, "/", kind
+	return withMount(m)
+}
+
+func withCaps(list ...caps.Cap) change {
+	return func(_ *inspect.Snapshot, r *inspect.Report) {
+		edit(&r.Capabilities.Reach, func(reach *caps.Reach) { reach.Now = reach.Now.Union(caps.Of(list...)) })
+	}
+}
+
+func withDevice(kind, path string, major, minor int64) change {
+	return func(_ *inspect.Snapshot, r *inspect.Report) {
+		edit(&r.Mounts, func(m *inspect.Mounts) {
+			edit(&m.Devices.InForce, func(list *[]inspect.Device) {
+				*list = append(*list, inspect.Device{Path: path, Type: kind, Major: major, Minor: minor})
+			})
+			edit(&m.Devices.Declared, func(d *inspect.DevicesDeclared) {
+				d.Rules = append(d.Rules, inspect.DeviceRule{Allow: true, Type: kind, Major: &major, Minor: &minor, Access: "rwm"})
+			})
+		})
+	}
+}
+
+func withNamespace(k nsdiff.Kind, how func(*inspect.Namespace)) change {
+	return func(_ *inspect.Snapshot, r *inspect.Report) {
+		edit(&r.Namespaces.InForce, func(list *[]inspect.Namespace) {
+			for n := range *list {
+				if (*list)[n].Kind == k {
+					how(&(*list)[n])
+				}
+			}
+		})
+	}
+}
+
+func hosts(k nsdiff.Kind) change {
+	return withNamespace(k, func(ns *inspect.Namespace) { ns.Host.Relation = nsdiff.Same })
+}
+
+func withGuard(path string, guard inspect.PathGuard) change {
+	return func(_ *inspect.Snapshot, r *inspect.Report) {
+		edit(&r.Mounts, func(m *inspect.Mounts) {
+			for _, list := range [][]inspect.PathCheck{m.Masked, m.ReadonlyPaths} {
+				for n := range list {
+					if list[n].Path == path {
+						list[n].InForce = inspect.KnownFact(guard, "mountinfo")
+					}
+				}
+			}
+		})
+	}
+}
+
+func withProcess(how func(*inspect.Process)) change {
+	return func(_ *inspect.Snapshot, r *inspect.Report) {
+		edit(&r.Processes, func(all *inspect.Processes) {
+			p := all.List[0]
+			p.PID, p.Origin = 99, inspect.OriginExec
+			how(&p)
+			all.List = append(all.List, p)
+		})
+	}
+}
+
+func drifted(d inspect.Difference) change {
+	return func(_ *inspect.Snapshot, r *inspect.Report) { r.Drift = append(r.Drift, d) }
+}
+
+func label(apparmor string) change {
+	return func(_ *inspect.Snapshot, r *inspect.Report) { r.AppArmor.InForce = inspect.KnownFact(apparmor, "attr") }
+}
+
+func lockdown(l inspect.Lockdown) change {
+	return func(s *inspect.Snapshot, _ *inspect.Report) { s.Node.Lockdown = inspect.KnownFact(l, "lockdown") }
+}
+
+func modules(s *inspect.Snapshot, _ *inspect.Report) {
+	s.Node.Sysctls.ModulesDisabled = inspect.KnownFact(0, "modules_disabled")
+}
+
+func ownUserNamespace(_ *inspect.Snapshot, r *inspect.Report) {
+	edit(&r.UserNamespace.InForce, func(ns *inspect.UserNamespace) { ns.Initial = false })
+	edit(&r.User.InForce, func(u *inspect.UserInForce) {
+		u.UID = inspect.IDs{Real: 100000, Effective: 100000, Saved: 100000, Filesystem: 100000}
+	})
+	r.Tier = inspect.KnownFact(inspect.TierUserNamespace, "ns/user")
+	edit(&r.Capabilities.Reach, func(reach *caps.Reach) { reach.UserNS = caps.UserNSOther })
+}
+
+// unprivileged is user 1000 without a way to more.
+func unprivileged(_ *inspect.Snapshot, r *inspect.Report) {
+	edit(&r.User.InForce, func(u *inspect.UserInForce) {
+		u.UID = inspect.IDs{Real: 1000, Effective: 1000, Saved: 1000, Filesystem: 1000}
+		u.GID, u.Groups = u.UID, nil
+	})
+	r.Capabilities.Reach = inspect.KnownFact(caps.Reach{NoNewPrivs: caps.NoNewPrivsOn, UserNS: caps.UserNSInitial}, "status")
+}
+
+func guest(tier inspect.Tier) change {
+	return func(_ *inspect.Snapshot, r *inspect.Report) {
+		r.Tier = inspect.KnownFact(tier, "io.containerd.runsc.v1")
+	}
+}
+
+func filteredLike(name string) change {
+	return func(s *inspect.Snapshot, r *inspect.Report) {
+		n := slices.IndexFunc(s.Containers, func(other inspect.Report) bool { return other.Pod.Name == name })
+		r.Seccomp.InForce, r.Specification = s.Containers[n].Seccomp.InForce, s.Containers[n].Specification
+	}
+}
+
+func open(verdict inspect.SocketVerdict, who inspect.Who) change {
+	return func(s *inspect.Snapshot, _ *inspect.Report) {
+		s.Sockets[0].Verdict, s.Sockets[0].Connect = verdict, inspect.KnownFact(who, "modes")
+		s.Sockets[0].Control = inspect.KnownFact([]inspect.SocketControl{}, "modes")
+	}
+}
+
+// reached puts a socket into the container.
+func reached(s *inspect.Snapshot, r *inspect.Report) {
+	way := inspect.SocketContainer{ID: r.ID, Ways: inspect.KnownFact([]inspect.SocketWay{{Path: "/x.sock"}}, "mountinfo")}
+	s.Sockets[0].Containers = inspect.KnownFact([]inspect.SocketContainer{way}, "mounts")
+}
+
+func abstractShim(s *inspect.Snapshot, r *inspect.Report) {
+	way := inspect.SocketContainer{ID: r.ID, Ways: inspect.KnownFact([]inspect.SocketWay{{Path: "@/containerd-shim/x"}}, "ns/net")}
+	s.Sockets = append(s.Sockets, inspect.Socket{
+		Path: "@/containerd-shim/x", Abstract: true, Kind: inspect.SocketShim, Verdict: inspect.SocketOpen,
+		Connect: inspect.KnownFact(inspect.Who{Everyone: true}, ""), Containers: inspect.KnownFact([]inspect.SocketContainer{way}, ""),
+	})
+}
+
+func specification(how func(*inspect.Specification)) change {
+	return func(_ *inspect.Snapshot, r *inspect.Report) { edit(&r.Specification, how) }
+}
+
+func together(list ...change) change {
+	return func(s *inspect.Snapshot, r *inspect.Report) {
+		for _, c := range list {
+			c(s, r)
+		}
+	}
+}
+
+func nothing(*inspect.Snapshot, *inspect.Report) {}
+
+// cases are verdicts of single rules over changed pods.
+var cases = []struct {
+	rule, name string
+	pod        string // pod-default-caps when empty
+	change     change
+	verdict    Verdict
+	severity   Severity // of a failed or unknown one
+}{
+	{"privileged", "in a guest", "pod-privileged", guest(inspect.TierVM), Fail, Medium},
+	{"privileged", "in a user namespace of its own", "pod-privileged", func(_ *inspect.Snapshot, r *inspect.Report) {
+		r.Privileged.InForce = inspect.KnownFact(false, "")
+	}, Pass, Info},
+	{"privileged", "unknown", "pod-privileged", func(_ *inspect.Snapshot, r *inspect.Report) {
+		r.Privileged.InForce = inspect.UnknownFact[bool](errRead)
+	}, Unknown, Critical},
+	{"root-user", "with a filter", "", filteredLike("pod-hardened"), Fail, Low},
+	{"root-user", "in a user namespace of its own", "", ownUserNamespace, Pass, Info},
+	{"root-user", "in a guest", "", guest(inspect.TierSandbox), Fail, Low},
+	{"no-new-privileges", "of another user", "", unprivileged, Fail, Medium},
+	{"lsm-off", "no module", "", nothing, NotApplicable, Info},
+	{"lsm-off", "unconfined", "", label("unconfined"), Fail, Medium},
+	{"lsm-off", "complaining", "", label("x (complain)"), Fail, Medium},
+	{"lsm-off", "enforced", "", label("cri-containerd.apparmor.d (enforce)"), Pass, Info},
+	{"lsm-off", "SELinux", "", func(_ *inspect.Snapshot, r *inspect.Report) {
+		r.SELinux.InForce = inspect.KnownFact("system_u:system_r:container_t:s0:c1,c2", "attr")
+	}, Pass, Info},
+	{"lsm-off", "SELinux, super-privileged", "", func(_ *inspect.Snapshot, r *inspect.Report) {
+		r.SELinux.InForce = inspect.KnownFact("system_u:system_r:spc_t:s0", "attr")
+	}, Fail, Medium},
+	{"lsm-off", "unknown", "", func(_ *inspect.Snapshot, r *inspect.Report) {
+		r.AppArmor.InForce = inspect.UnknownFact[string](errRead)
+	}, Unknown, Medium},
+
+	{"cap-sys-admin", "no filter", "", withCaps(caps.SysAdmin), Fail, Critical},
+	{"cap-sys-admin", "filtered", "", together(withCaps(caps.SysAdmin), filteredLike("pod-hardened")), Fail, Medium},
+	{"cap-sys-admin", "in a user namespace of its own", "", together(withCaps(caps.SysAdmin), ownUserNamespace), Pass, Info},
+	{"cap-sys-admin", "in a guest", "pod-privileged", guest(inspect.TierSandbox), Fail, Low},
+	{"cap-sys-admin", "only by a program", "", func(_ *inspect.Snapshot, r *inspect.Report) {
+		edit(&r.Capabilities.Reach, func(reach *caps.Reach) { reach.OnExec = caps.Of(caps.SysAdmin) })
+	}, Fail, Medium},
+	{"cap-sys-module", "the kernel loads none", "", withCaps(caps.SysModule), Pass, Info},
+	{"cap-sys-module", "the kernel loads them", "", together(withCaps(caps.SysModule), modules), Fail, Critical},
+	{"cap-sys-module", "locked down", "", together(withCaps(caps.SysModule), modules, lockdown(inspect.LockdownIntegrity)), Pass, Info},
+	{"cap-sys-module", "filtered", "", together(withCaps(caps.SysModule), modules, filteredLike("pod-hardened")), Fail, Low},
+	{"cap-sys-module", "not known", "", together(modules, func(_ *inspect.Snapshot, r *inspect.Report) {
+		r.Capabilities.Reach = inspect.UnknownFact[caps.Reach](errRead)
+	}), Unknown, Critical},
+	{"cap-dac-read-search", "filtered", "", together(withCaps(caps.DACReadSearch), filteredLike("pod-hardened")), Fail, Medium},
+	{"cap-sys-ptrace", "the node's processes", "", together(withCaps(caps.SysPtrace), hosts(nsdiff.PID)), Fail, High},
+	{"cap-sys-ptrace", "another container's", "pod-shared-pid", withCaps(caps.SysPtrace), Fail, Medium},
+	{"cap-sys-ptrace", "its own", "", withCaps(caps.SysPtrace), Fail, Low},
+	{"cap-sys-rawio", "locked down", "", together(withCaps(caps.SysRawio), lockdown(inspect.LockdownConfidentiality)), Pass, Info},
+	{"cap-sys-rawio", "not locked down", "", together(withCaps(caps.SysRawio), lockdown(inspect.LockdownNone)), Fail, High},
+	{"cap-bpf", "filtered", "", together(withCaps(caps.BPF), filteredLike("pod-hardened")), Fail, Low},
+	{"cap-sys-boot", "the node's processes", "", together(withCaps(caps.SysBoot), hosts(nsdiff.PID)), Fail, High},
+	{"cap-net-admin", "the node's network", "", together(withCaps(caps.NetAdmin), hosts(nsdiff.Net)), Fail, High},
+	{"cap-net-raw", "the node's network", "", hosts(nsdiff.Net), Fail, Medium},
+	{"added-capabilities", "harmless ones", "", withCaps(caps.WakeAlarm), Fail, Low},
+	{"added-capabilities", "the clock", "", withCaps(caps.SysTime), Fail, Medium},
+	{"added-capabilities", "no default known", "", func(_ *inspect.Snapshot, r *inspect.Report) {
+		r.Capabilities.Default = inspect.UnknownFact[caps.Set](errRead)
+	}, Unknown, Medium},
+	{"default-capabilities", "in a guest", "", guest(inspect.TierSandbox), Fail, Info},
+	{"inheritable-capabilities", "some", "", func(_ *inspect.Snapshot, r *inspect.Report) {
+		edit(&r.Capabilities.InForce, func(s *caps.State) { s.Inheritable = caps.Of(caps.Chown) })
+	}, Fail, Low},
+
+	{"seccomp-off", "in a guest", "", guest(inspect.TierSandbox), NotApplicable, Info},
+	{"seccomp-weak", "no filter", "", nothing, NotApplicable, Info},
+	{"seccomp-weak", "user namespaces", "pod-hardened", specification(func(s *inspect.Specification) {
+		s.Seccomp = inspect.KnownFact(profile("ALLOW", rule("ERRNO", "mount")), "")
+	}), Fail, Medium},
+	{"seccomp-weak", "nothing", "pod-hardened", specification(func(s *inspect.Specification) {
+		s.Seccomp = inspect.KnownFact(profile("ERRNO", rule("ALLOW", "read")), "")
+	}), Pass, Info},
+	{"seccomp-weak", "only what the node forbids", "pod-hardened", together(specification(func(s *inspect.Specification) {
+		s.Seccomp = inspect.KnownFact(profile("ERRNO", rule("ALLOW", "bpf io_uring_setup unshare")), "")
+	}), func(s *inspect.Snapshot, _ *inspect.Report) {
+		s.Node.Sysctls.IOUringDisabled = inspect.KnownFact(2, "")
+		s.Node.Sysctls.MaxUserNamespaces = inspect.KnownFact(0, "")
+	}), Pass, Info},
+	{"seccomp-weak", "rules not known", "pod-hardened", func(_ *inspect.Snapshot, r *inspect.Report) {
+		r.Specification = inspect.UnknownFact[inspect.Specification](errRead)
+	}, Unknown, Medium},
+
+	{"host-pid", "as another user", "", together(hosts(nsdiff.PID), unprivileged), Fail, Medium},
+	{"host-network", "without CAP_NET_ADMIN", "", hosts(nsdiff.Net), Fail, Medium},
+	{"host-ipc", "of a guest", "pod-host-ns", guest(inspect.TierVM), Fail, Medium},
+	{"host-uts", "alone", "", hosts(nsdiff.UTS), Fail, Low},
+	{"host-uts", "with the network", "pod-host-ns", nothing, NotApplicable, Info},
+	{"host-uts", "in a guest", "", guest(inspect.TierSandbox), Pass, Info},
+
+	{"core-pattern", "root", "", withGuard("/proc/sys", inspect.GuardNone), Fail, Critical},
+	{"core-pattern", "another user", "", together(withGuard("/proc/sys", inspect.GuardNone), unprivileged), Pass, Info},
+	{"core-pattern", "in a user namespace of its own", "", together(withGuard("/proc/sys", inspect.GuardNone), ownUserNamespace), Pass, Info},
+	{"core-pattern", "AppArmor", "", together(withGuard("/proc/sys", inspect.GuardNone), label("docker-default (enforce)")), Pass, Info},
+	{"core-pattern", "AppArmor that only complains", "", together(withGuard("/proc/sys", inspect.GuardNone), label("docker-default (complain)")), Fail, Critical},
+	{"core-pattern", "a profile of somebody's own", "", together(withGuard("/proc/sys", inspect.GuardNone), label("mine (enforce)")), Unknown, Critical},
+	{"core-pattern", "a guest's", "", together(withGuard("/proc/sys", inspect.GuardNone), guest(inspect.TierVM)), NotApplicable, Info},
+	{"sysrq-trigger", "writable", "", withGuard("/proc/sysrq-trigger", inspect.GuardNone), Fail, Medium},
+	{"writable-proc", "below a read-only path", "", func(_ *inspect.Snapshot, r *inspect.Report) {
+		edit(&r.Mounts, func(m *inspect.Mounts) { m.ReadonlyPaths[0].WritableBelow = []string{"/proc/bus/pci"} })
+	}, Fail, Low},
+	{"unmasked-proc", "kcore with CAP_SYS_RAWIO", "", together(withGuard("/proc/kcore", inspect.GuardNone), withCaps(caps.SysRawio)), Fail, High},
+	{"unmasked-proc", "kcore without", "", withGuard("/proc/kcore", inspect.GuardNone), Fail, Low},
+	{"mask-replaced", "by a file of /proc", "", withGuard("/proc/keys", inspect.GuardReplaced), Fail, High},
+	{"writable-sys", "another user", "pod-privileged", unprivileged, Pass, Info},
+	{"writable-cgroup", "from the root", "", kernelMount("cgroup", "/sys/fs/cgroup/rdma", false), Fail, High},
+	{"writable-cgroup", "in a cgroup namespace of its own", "", together(kernelMount("cgroup2", "/sys/fs/cgroup", false),
+		withNamespace(nsdiff.Cgroup, func(ns *inspect.Namespace) { ns.Host.Relation = nsdiff.Other })), Fail, Low},
+	{"kernel-filesystem", "debugfs", "", kernelMount("debugfs", "/sys/kernel/debug", false), Fail, High},
+	{"kernel-filesystem", "read-only", "", kernelMount("tracefs", "/sys/kernel/tracing", true), Fail, Low},
+	{"kernel-filesystem", "as another user", "", together(kernelMount("bpf", "/sys/fs/bpf", false), unprivileged), Fail, Low},
+	{"lxcfs", "writable", "", kernelMount("fuse.lxcfs", "/proc/meminfo", false), Fail, Medium},
+
+	{"host-root", "writable", "", hostFolder("/", false), Fail, Critical},
+	{"host-root", "read-only", "", hostFolder("/", true), Fail, High},
+	{"host-root", "as another user", "", together(hostFolder("/", false), unprivileged), Fail, Medium},
+	{"host-root", "hidden", "", func(s *inspect.Snapshot, r *inspect.Report) {
+		hostFolder("/", false)(s, r)
+		edit(&r.Mounts, func(m *inspect.Mounts) { m.InForce[len(m.InForce)-1].Hidden = true })
+	}, Pass, Info},
+	{"host-root", "of a guest", "", together(guest(inspect.TierVM), func(_ *inspect.Snapshot, r *inspect.Report) {
+		edit(&r.Mounts, func(m *inspect.Mounts) {
+			edit(&m.Declared, func(list *[]inspect.DeclaredMount) {
+				*list = append(*list, inspect.DeclaredMount{Destination: "/host", Type: "bind", Source: "/", Options: []string{"rbind", "ro"}})
+			})
+		})
+	}), Fail, High},
+	{"host-root", "a mount that is not known", "", func(s *inspect.Snapshot, r *inspect.Report) {
+		hostFolder("/", false)(s, r)
+		edit(&r.Mounts, func(m *inspect.Mounts) {
+			m.InForce[len(m.InForce)-1].Kind, m.InForce[len(m.InForce)-1].Host = "", inspect.UnknownFact[inspect.HostView](errRead)
+		})
+	}, Unknown, Critical},
+	{"host-runtime", "the state folder", "", hostFolder("/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs", true), Fail, High},
+	{"host-runtime", "its own files of Docker", "", func(s *inspect.Snapshot, r *inspect.Report) {
+		hostFolder("/var/lib/docker/containers/"+r.ID+"/hosts", false)(s, r)
+	}, Pass, Info},
+	{"host-kubernetes", "the keys", "", hostFolder("/etc/kubernetes/pki", true), Fail, High},
+	{"host-kubernetes", "all of it", "", hostFolder("/var/lib/kubelet", false), Fail, Critical},
+	{"host-system", "cron", "", hostFolder("/etc/cron.d", false), Fail, Critical},
+	{"host-system", "the keys, read-only", "", hostFolder("/root/.ssh", true), Fail, High},
+	{"host-system", "certificates", "", hostFolder("/etc/ssl/certs", true), Pass, Info},
+	{"host-system", "certificates, writable", "", hostFolder("/etc/ssl/certs", false), Fail, Critical},
+	{"host-path", "certificates", "", hostFolder("/etc/ssl/certs", true), Fail, Low},
+	{"host-programs", "writable", "", hostFolder("/usr/local/bin", false), Fail, Critical},
+	{"host-programs", "read-only", "", hostFolder("/lib/modules", true), Fail, Low},
+	{"host-kernel", "the node's proc", "", hostFolder("/proc", false), Fail, Critical},
+	{"host-logs", "read-only", "", hostFolder("/var/log", true), Fail, Low},
+	{"host-path", "some folder", "", hostFolder("/srv/data", false), Fail, Medium},
+	{"mount-propagation", "shared", "", func(s *inspect.Snapshot, r *inspect.Report) {
+		m := inspect.ContainerMount{Kind: inspect.MountHost}
+		m.Point, m.Root, m.Type, m.Shared = "/mnt", "/srv", "ext4", 7
+		withMount(m, "/srv")(s, r)
+	}, Fail, Medium},
+	{"readonly-mount-not-whole", "a volume", "", func(s *inspect.Snapshot, r *inspect.Report) {
+		m := inspect.ContainerMount{Kind: inspect.MountHost, Readonly: true, WritableBelow: []string{"/mnt/a"}}
+		m.Point, m.Root, m.Type = "/mnt", "/srv", "ext4"
+		withMount(m, "/srv")(s, r)
+	}, Fail, Medium},
+
+	{"runtime-socket", "as another user", "pod-socket-mounted", unprivileged, Fail, Medium},
+	{"runtime-socket", "as a member of its group", "", together(unprivileged, reached, open(inspect.SocketOpen, inspect.Who{
+		Groups: []inspect.WhoGroups{{Groups: []inspect.Account{{ID: 1000}}}},
+	})), Fail, Critical},
+	{"runtime-socket", "as one of two groups", "", together(unprivileged, reached, open(inspect.SocketOpen, inspect.Who{
+		Groups: []inspect.WhoGroups{{Groups: []inspect.Account{{ID: 1000}, {ID: 7}}}},
+	})), Fail, Medium},
+	{"runtime-socket", "one that is kept out", "", together(unprivileged, reached, open(inspect.SocketOpen, inspect.Who{
+		Everyone: true, Except: []inspect.Account{{ID: 1000}},
+	})), Fail, Medium},
+	{"runtime-socket", "everyone", "", together(unprivileged, reached, open(inspect.SocketOpen, inspect.Who{Everyone: true})), Fail, Critical},
+	{"runtime-socket", "not known who", "", together(unprivileged, reached, func(s *inspect.Snapshot, _ *inspect.Report) {
+		s.Sockets[0].Connect = inspect.UnknownFact[inspect.Who](errRead)
+	}), Fail, Critical},
+	{"runtime-socket", "sockets may be missing", "", func(s *inspect.Snapshot, _ *inspect.Report) { s.MissingSockets = []string{"hidepid"} }, Unknown, Critical},
+	{"runtime-socket", "no sockets collected", "", func(s *inspect.Snapshot, _ *inspect.Report) { s.Sockets = nil }, Unknown, Critical},
+	{"runtime-socket", "in a guest", "pod-socket-folder", guest(inspect.TierSandbox), Fail, Medium},
+	{"abstract-socket", "of a shim", "", abstractShim, Fail, High},
+	{"abstract-socket", "sockets may be missing", "", func(s *inspect.Snapshot, _ *inspect.Report) { s.MissingSockets = []string{"hidepid"} }, Unknown, High},
+
+	{"block-device", "as another user", "", together(withDevice("b", "/dev/sda", 8, 0), unprivileged), Fail, Medium},
+	{"block-device", "of a guest", "pod-privileged", guest(inspect.TierVM), Fail, Medium},
+	{"block-device", "that the policy denies", "", func(s *inspect.Snapshot, r *inspect.Report) {
+		withDevice("b", "/dev/sda", 8, 0)(s, r)
+		edit(&r.Mounts, func(m *inspect.Mounts) {
+			edit(&m.Devices.Declared, func(d *inspect.DevicesDeclared) {
+				d.Rules = append(d.Rules, inspect.DeviceRule{Type: "a", Access: "rwm"})
+			})
+		})
+	}, Pass, Info},
+	{"block-device", "without a policy", "", func(s *inspect.Snapshot, r *inspect.Report) {
+		withDevice("b", "/dev/sda", 8, 0)(s, r)
+		edit(&r.Mounts, func(m *inspect.Mounts) {
+			edit(&m.Devices.Declared, func(d *inspect.DevicesDeclared) { d.Rules = nil })
+		})
+	}, Unknown, Critical},
+	{"device-node", "memory", "", withDevice("c", "/dev/mem", 1, 1), Fail, High},
+	{"device-node", "fuse", "", withDevice("c", "/dev/fuse", 10, 229), Fail, Low},
+	{"cap-mknod", "one device allowed", "", withDevice("c", "/dev/fuse", 10, 229), Pass, Info},
+	{"cap-mknod", "all devices allowed", "", func(_ *inspect.Snapshot, r *inspect.Report) {
+		edit(&r.Mounts, func(m *inspect.Mounts) {
+			edit(&m.Devices.Declared, func(d *inspect.DevicesDeclared) {
+				d.Rules = append(d.Rules, inspect.DeviceRule{Allow: true, Type: "a", Access: "rwm"})
+			})
+		})
+	}, Fail, Critical},
+
+	{"no-memory-limit", "by the pod", "", func(_ *inspect.Snapshot, r *inspect.Report) {
+		edit(&r.Cgroup.InForce, func(p *cgroup.Process) {
+			levels := slices.Clone(p.Effective.Memory.Levels())
+			levels[1].Limit = cgroup.KnownFact(cgroup.LimitOf(1<<20), "memory.max")
+			p.Effective.Memory = cgroup.EffectiveOf(levels)
+		})
+	}, Pass, Info},
+	{"no-memory-limit", "by the class of all pods", "", func(_ *inspect.Snapshot, r *inspect.Report) {
+		edit(&r.Cgroup.InForce, func(p *cgroup.Process) {
+			levels := slices.Clone(p.Effective.Memory.Levels())
+			levels[2].Limit = cgroup.KnownFact(cgroup.LimitOf(1<<20), "memory.max")
+			p.Effective.Memory = cgroup.EffectiveOf(levels)
+		})
+	}, Fail, Low},
+	{"no-memory-limit", "the pod's is not known", "", func(_ *inspect.Snapshot, r *inspect.Report) {
+		edit(&r.Cgroup.InForce, func(p *cgroup.Process) {
+			levels := slices.Clone(p.Effective.Memory.Levels())
+			levels[1].Limit = cgroup.UnknownFact[cgroup.Limit](errRead)
+			p.Effective.Memory = cgroup.EffectiveOf(levels)
+		})
+	}, Unknown, Low},
+
+	{"no-pids-limit", "its own", "", func(_ *inspect.Snapshot, r *inspect.Report) {
+		edit(&r.Cgroup.InForce, func(p *cgroup.Process) {
+			levels := slices.Clone(p.Effective.Pids.Levels())
+			levels[0].Limit = cgroup.KnownFact(cgroup.LimitOf(100), "pids.max")
+			p.Effective.Pids = cgroup.EffectiveOf(levels)
+		})
+	}, Pass, Info},
+
+	{"unsafe-sysctl", "one", "", specification(func(s *inspect.Specification) { s.Sysctls = map[string]string{"net.core.somaxconn": "1"} }), Fail, Medium},
+	{"unsafe-sysctl", "a safe one", "", specification(func(s *inspect.Specification) {
+		s.Sysctls = map[string]string{"net.ipv4.ip_unprivileged_port_start": "0"}
+	}), Pass, Info},
+	{"unsafe-sysctl", "with slashes", "", specification(func(s *inspect.Specification) { s.Sysctls = map[string]string{"net/ipv4/ping_group_range": "0 0"} }), Pass, Info},
+	{"unsafe-sysctl", "with more in it", "", specification(func(s *inspect.Specification) {
+		s.Sysctls = map[string]string{"kernel.shm_rmid_forced": "1+kernel.core_pattern=|/x"}
+	}), Fail, High},
+	{"hooks", "some", "", specification(func(s *inspect.Specification) { s.Hooks = []inspect.Hook{{Kind: "prestart", Path: "/usr/bin/x"}} }), Fail, Info},
+	{"hooks", "NVIDIA's", "", specification(func(s *inspect.Specification) {
+		s.Hooks = []inspect.Hook{{Kind: "prestart", Path: "/usr/bin/nvidia-container-runtime-hook"}}
+	}), Fail, Info},
+	{"hooks", "NVIDIA's with a library to load", "", together(
+		specification(func(s *inspect.Specification) {
+			s.Hooks = []inspect.Hook{{Kind: "prestart", Path: "/usr/bin/nvidia-container-runtime-hook"}}
+		}),
+		func(_ *inspect.Snapshot, r *inspect.Report) {
+			edit(&r.Process, func(p *inspect.Program) { p.Env = append(p.Env, "LD_PRELOAD=<redacted>") })
+		},
+	), Fail, High},
+	{"cdi-devices", "one", "", func(_ *inspect.Snapshot, r *inspect.Report) {
+		r.Annotations = map[string]string{"cdi.k8s.io/x": "vendor.com/gpu=0"}
+	}, Fail, Low},
+	{"log-command", "a program", "", func(_ *inspect.Snapshot, r *inspect.Report) {
+		r.Labels = map[string]string{"containerd.io/restart.loguri": "binary:///bin/x"}
+	}, Fail, High},
+	{"log-command", "a file", "", func(_ *inspect.Snapshot, r *inspect.Report) {
+		r.Labels = map[string]string{"containerd.io/restart.loguri": "file:///x"}
+	}, Pass, Info},
+	{"working-directory", "runc's", "", func(_ *inspect.Snapshot, r *inspect.Report) {
+		edit(&r.Process, func(p *inspect.Program) { p.Cwd = "/proc/self/fd/7" })
+	}, Fail, High},
+	{"working-directory", "of a thread", "", func(_ *inspect.Snapshot, r *inspect.Report) {
+		edit(&r.Process, func(p *inspect.Program) { p.Cwd = "/proc/1/task/1/fd/7/a" })
+	}, Fail, High},
+	{"working-directory", "another of /proc", "", func(_ *inspect.Snapshot, r *inspect.Report) {
+		edit(&r.Process, func(p *inspect.Program) { p.Cwd = "/proc/fd" })
+	}, Pass, Info},
+	{"uid-overflow", "declared another", "", func(_ *inspect.Snapshot, r *inspect.Report) {
+		edit(&r.User.Declared, func(u *inspect.User) { u.UID = 4294967295 })
+	}, Fail, High},
+
+	{"wider-than-requested", "capabilities", "", drifted(inspect.Difference{Setting: "capabilities.bounding", From: "requested", To: "declared", More: caps.Of(caps.SysAdmin)}), Fail, High},
+	{"wider-than-requested", "fewer capabilities", "", drifted(inspect.Difference{Setting: "capabilities.bounding", From: "requested", To: "declared", Less: caps.Of(caps.Chown)}), Pass, Info},
+	{"wider-than-requested", "explained", "", drifted(inspect.Difference{Setting: "seccomp", From: "requested", To: "declared", Have: "no filter", Reason: "privileged"}), Pass, Info},
+	{"wider-than-requested", "a root that is not read-only", "", drifted(inspect.Difference{Setting: "readonlyRootfs", From: "requested", To: "declared", Want: "true", Have: "false"}), Fail, Medium},
+	{"wider-than-requested", "a root that is", "", drifted(inspect.Difference{Setting: "readonlyRootfs", From: "requested", To: "declared", Want: "false", Have: "true"}), Pass, Info},
+	{"wider-than-requested", "the node's network", "", drifted(inspect.Difference{Setting: "namespaces.net", From: "requested", To: "declared", Want: "pod", Have: "the runtime's"}), Fail, High},
+	{"wider-than-requested", "privileged", "", drifted(inspect.Difference{Setting: "privileged", From: "requested", To: "declared", Want: "false", Have: "true"}), Fail, High},
+	{"wider-than-requested", "unknown", "", func(_ *inspect.Snapshot, r *inspect.Report) {
+		r.Seccomp.Requested = inspect.UnknownFact[inspect.SeccompRequest](errRead)
+	}, Unknown, High},
+	{"wider-than-declared", "of what is unknown by now", "", together(
+		drifted(inspect.Difference{Setting: "capabilities.bounding", From: "declared", To: "in force", More: caps.Of(caps.SysAdmin)}),
+		func(_ *inspect.Snapshot, r *inspect.Report) {
+			r.Capabilities.InForce = inspect.UnknownFact[caps.State](errRead)
+		},
+	), Unknown, High},
+	{"wider-than-declared", "a lost label", "", drifted(inspect.Difference{Setting: "apparmor", From: "declared", To: "in force", Want: "x (enforce)", Have: "unconfined"}), Fail, High},
+	{"wider-than-declared", "a label more", "", drifted(inspect.Difference{Setting: "apparmor", From: "declared", To: "in force", Want: "unconfined", Have: "x (enforce)"}), Pass, Info},
+	{"wider-than-declared", "a lost filter", "", drifted(inspect.Difference{Setting: "seccomp", From: "declared", To: "in force", Want: "a filter", Have: "disabled"}), Fail, High},
+	{"wider-than-declared", "root", "", drifted(inspect.Difference{Setting: "user.uid", From: "declared", To: "in force", Want: "7", Have: "0"}), Fail, High},
+	{"wider-than-declared", "another user", "", drifted(inspect.Difference{Setting: "user.uid", From: "declared", To: "in force", Want: "0", Have: "7"}), Pass, Info},
+	{"wider-than-declared", "a limit", "", drifted(inspect.Difference{Setting: "cgroup.memory", From: "declared", To: "in force", Want: "1", Have: "2"}), Pass, Info},
+	{"wider-than-declared", "in a guest", "", guest(inspect.TierSandbox), NotApplicable, Info},
+	{"user-namespace-missing", "in force", "pod-user-namespace", nothing, Pass, Info},
+	{"mask-missing", "a mask", "", withGuard("/proc/keys", inspect.GuardNone), Fail, High},
+	{"mask-missing", "a read-only path", "", withGuard("/proc/sys", inspect.GuardNone), Fail, High},
+	{"mask-missing", "not declared", "pod-privileged", nothing, Pass, Info},
+	{"limit-changed", "memory", "pod-with-limits", func(_ *inspect.Snapshot, r *inspect.Report) {
+		edit(&r.Cgroup.InForce, func(p *cgroup.Process) {
+			p.Memory.Max = cgroup.KnownFact(cgroup.LimitOf(1<<30), "memory.limit_in_bytes")
+		})
+	}, Fail, Low},
+	{"limit-changed", "not known", "pod-with-limits", func(_ *inspect.Snapshot, r *inspect.Report) {
+		edit(&r.Cgroup.InForce, func(p *cgroup.Process) { p.Memory.Max = cgroup.UnknownFact[cgroup.Limit](errRead) })
+	}, Unknown, Low},
+	{"unexpected-sharing", "with another pod", "", withNamespace(nsdiff.Net, func(ns *inspect.Namespace) { ns.Verdict, ns.Reason = nsdiff.Surprise, "shared with x" }), Fail, High},
+	{"unexpected-sharing", "not known", "", withNamespace(nsdiff.Net, func(ns *inspect.Namespace) { ns.Verdict, ns.Reason = nsdiff.Unproven, "no right" }), Unknown, High},
+	{"not-its-process", "in another group", "", func(_ *inspect.Snapshot, r *inspect.Report) {
+		r.PID = inspect.UnknownFact[int](fmt.Errorf("process 7 is in cgroup /: %w", inspect.ErrNotTheContainer))
+	}, Fail, High},
+	{"not-its-process", "ended", "pod-oom", nothing, NotApplicable, Info},
+
+	{"process-beyond", "capabilities of the node's", "", withProcess(func(p *inspect.Process) {
+		p.Beyond = []inspect.Excess{{Kind: inspect.ExcessCapabilities, What: "effective", Has: "CAP_SYS_ADMIN"}}
+	}), Fail, High},
+	{"process-beyond", "lesser capabilities", "", withProcess(func(p *inspect.Process) {
+		p.Beyond = []inspect.Excess{{Kind: inspect.ExcessCapabilities, What: "effective", Has: "CAP_CHOWN"}}
+	}), Fail, Medium},
+	{"process-beyond", "capabilities in its own user namespace", "", withProcess(func(p *inspect.Process) {
+		p.Beyond = []inspect.Excess{{Kind: inspect.ExcessCapabilities, What: "effective", Has: "CAP_SYS_ADMIN", Whose: "in its own user namespace only"}}
+	}), Fail, Low},
+	{"process-beyond", "the node's namespace", "", withProcess(func(p *inspect.Process) {
+		p.Beyond = []inspect.Excess{{Kind: inspect.ExcessNamespace, What: "mnt", Whose: "the host's"}}
+	}), Fail, High},
+	{"process-beyond", "a namespace that it made", "", withProcess(func(p *inspect.Process) {
+		p.Beyond = []inspect.Excess{{Kind: inspect.ExcessNamespace, What: "mnt"}}
+	}), Fail, Info},
+	{"process-beyond", "no filter", "", withProcess(func(p *inspect.Process) { p.Beyond = []inspect.Excess{{Kind: inspect.ExcessSeccomp}} }), Fail, Medium},
+	{"process-beyond", "nothing", "", withProcess(func(*inspect.Process) {}), Pass, Info},
+	{"process-beyond", "not compared", "", withProcess(func(p *inspect.Process) { p.Seccomp = inspect.UnknownFact[inspect.SeccompInForce](errRead) }), Unknown, High},
+	{"process-beyond", "processes may be missing", "", func(_ *inspect.Snapshot, r *inspect.Report) {
+		edit(&r.Processes, func(p *inspect.Processes) { p.Missing = "hidepid" })
+	}, Unknown, High},
+	{"leaked-file", "a folder", "", withProcess(func(p *inspect.Process) {
+		p.Leaks = inspect.KnownFact([]inspect.Leak{{What: "cwd", Path: "/", Mount: 7}}, "")
+	}), Fail, High},
+	{"leaked-file", "a harmless one", "", withProcess(func(p *inspect.Process) {
+		p.Leaks = inspect.KnownFact([]inspect.Leak{{What: "fd/0", Path: "/dev/null", Mount: 7, Reason: "harmless"}}, "")
+	}), Pass, Info},
+	{"leaked-file", "one that is not known", "", withProcess(func(p *inspect.Process) {
+		p.Leaks = inspect.KnownFact([]inspect.Leak{{What: "fd/0", Unknown: "no right"}}, "")
+	}), Unknown, High},
+
+	{"path-mount", "with everything", "", withCaps(caps.SysAdmin), Fail, Critical},
+	{"path-mount", "filtered", "", together(withCaps(caps.SysAdmin), filteredLike("pod-hardened")), Pass, Info},
+	{"path-mount", "AppArmor", "", together(withCaps(caps.SysAdmin), label("cri-containerd.apparmor.d (enforce)")), Pass, Info},
+	{"path-mount", "in a user namespace of its own", "", together(withCaps(caps.SysAdmin), ownUserNamespace), Pass, Info},
+	{"path-mount", "in a guest", "pod-privileged", guest(inspect.TierSandbox), NotApplicable, Info},
+	{"path-mount", "a filter that is not known", "", together(withCaps(caps.SysAdmin), func(_ *inspect.Snapshot, r *inspect.Report) {
+		r.Seccomp.InForce = inspect.UnknownFact[inspect.SeccompInForce](errRead)
+	}), Unknown, Critical},
+	{"path-release-agent", "from the root", "", together(kernelMount("cgroup", "/sys/fs/cgroup/rdma", false), withCaps(caps.SysAdmin)), Fail, Critical},
+	{"path-release-agent", "version 2 has none", "", together(kernelMount("cgroup2", "/sys/fs/cgroup", false), withCaps(caps.SysAdmin)), Pass, Info},
+	{"path-host-disk", "by a device of its own", "pod-privileged", nothing, Fail, Critical},
+	{"path-kernel-module", "the kernel loads them", "", together(withCaps(caps.SysModule), modules, lockdown(inspect.LockdownNone)), Fail, Critical},
+	{"path-kernel-module", "not known whether it is locked down", "", together(withCaps(caps.SysModule), modules), Unknown, Critical},
+	{"path-host-process", "without the capability", "", hosts(nsdiff.PID), Pass, Info},
+	{"path-file-handle", "filtered", "", together(withCaps(caps.DACReadSearch), filteredLike("pod-hardened")), Pass, Info},
+	{"path-kernel-memory", "by /dev/mem", "", together(withCaps(caps.SysRawio), withDevice("c", "/dev/mem", 1, 1), lockdown(inspect.LockdownNone)), Fail, Critical},
+	{"path-kernel-memory", "no device", "", together(withCaps(caps.SysRawio), lockdown(inspect.LockdownNone)), Pass, Info},
+	{"path-kernel-programs", "both", "", together(withCaps(caps.BPF, caps.Perfmon), lockdown(inspect.LockdownNone)), Fail, Critical},
+	{"path-kernel-programs", "one", "", together(withCaps(caps.BPF), lockdown(inspect.LockdownNone)), Pass, Info},
+	{"path-mount-propagation", "shared", "", together(withCaps(caps.SysAdmin), func(s *inspect.Snapshot, r *inspect.Report) {
+		m := inspect.ContainerMount{Kind: inspect.MountHost}
+		m.Point, m.Root, m.Type, m.Shared = "/mnt", "/srv", "ext4", 7
+		withMount(m, "/srv")(s, r)
+	}), Fail, Critical},
+
+	{"socket-open", "to everyone", "", open(inspect.SocketOpen, inspect.Who{Everyone: true}), Fail, Critical},
+	{"socket-open", "to some", "", open(inspect.SocketOpen, inspect.Who{Users: []inspect.Account{{ID: 7}}}), Fail, High},
+	{"socket-open", "not known", "", open(inspect.SocketUnknown, inspect.Who{}), Unknown, Critical},
+	{"unprivileged-bpf", "allowed", "", func(s *inspect.Snapshot, _ *inspect.Report) {
+		s.Node.Sysctls.UnprivilegedBPFDisabled = inspect.KnownFact(0, "")
+	}, Fail, Low},
+	{"kernel-addresses", "told", "", func(s *inspect.Snapshot, _ *inspect.Report) { s.Node.Sysctls.DmesgRestrict = inspect.KnownFact(0, "") }, Fail, Low},
+	{"no-lsm", "none", "", func(s *inspect.Snapshot, _ *inspect.Report) {
+		s.Node.LSMs = inspect.KnownFact([]string{"capability", "yama"}, "")
+	}, Fail, Low},
+	{"no-lsm", "one", "", func(s *inspect.Snapshot, _ *inspect.Report) {
+		s.Node.LSMs = inspect.KnownFact([]string{"capability", "apparmor"}, "")
+	}, Pass, Info},
+	{"containerd-version", "not a number", "", func(s *inspect.Snapshot, _ *inspect.Report) { s.Node.Runtime.Version = "head" }, Unknown, High},
+	{"containerd-version", "older", "", func(s *inspect.Snapshot, _ *inspect.Report) { s.Node.Runtime.Version = "v1.7.28" }, Fail, High},
+	{"containerd-version", "another runtime", "", func(s *inspect.Snapshot, _ *inspect.Report) { s.Node.Runtime.Name = "cri-o" }, NotApplicable, Info},
+	{"containerd-version", "none", "", func(s *inspect.Snapshot, _ *inspect.Report) { s.Node.Runtime = nil }, NotApplicable, Info},
+}
+
+func judged(t *testing.T, name string, c change, id string) Result {
+	t.Helper()
+	if name == "" {
+		name = "pod-default-caps"
+	}
+	s := loadPods(t, "2.4", name, "pod-hardened")
+	r := pod(t, &s, name)
+	c(&s, r)
+	s.Containers = []inspect.Report{*r}
+	for _, subject := range Judge(s, Options{}).Subjects {
+		for _, result := range subject.Results {
+			if result.Rule == id {
+				return result
+			}
+		}
+	}
+	t.Fatalf("no rule %s", id)
+	return Result{}
+}
+
+func TestRules(t *testing.T) {
+	for _, tc := range cases {
+		got := judged(t, tc.pod, tc.change, tc.rule)
+		if got.Verdict != tc.verdict || (got.Verdict == Fail || got.Verdict == Unknown) && got.Severity != tc.severity {
+			t.Errorf("%s, %s: %s %s, want %s %s: %+v", tc.rule, tc.name, got.Verdict, got.Severity, tc.verdict, tc.severity, got)
+		}
+	}
+}
+
+// without are the verdicts that a rule never has, with the reason.
+var without = map[string]string{
+	"cdi-devices unknown": "annotations are in the runtime's own list: without it there is no container",
+	"log-command unknown": "labels are in the runtime's own list: without it there is no container",
+}
+
+// TestEveryRuleIsTried lists the rules that lack a subject which fails them, one
+// that passes, or one of which it is unknown.
+func TestEveryRuleIsTried(t *testing.T) {
+	seen := map[string]bool{}
+	note := func(s inspect.Snapshot) {
+		for _, subject := range Judge(s, Options{}).Subjects {
+			for _, r := range subject.Results {
+				seen[r.Rule+" "+r.Verdict.String()] = true
+			}
+		}
+	}
+	for _, version := range versions {
+		s := load(t, version)
+		note(s)
+		whole := parse(t, s)
+		for _, f := range whole.facts {
+			f.erase()
+		}
+		note(as[inspect.Snapshot](t, whole))
+	}
+	for _, tc := range cases {
+		seen[tc.rule+" "+tc.verdict.String()] = true
+	}
+	for _, r := range Rules() {
+		for _, v := range []Verdict{Fail, Pass, Unknown} {
+			name := r.ID + " " + v.String()
+			if _, never := without[name]; seen[name] == never {
+				t.Errorf("%s: tried %v", name, seen[name])
+			}
+		}
+	}
+}
+
+func TestRulesAreWhole(t *testing.T) {
+	slug := regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+	forms := map[Standard]*regexp.Regexp{
+		CISDocker: regexp.MustCompile(`^[345]\.[0-9]+$`), CISKubernetes: regexp.MustCompile(`^5\.[26]\.[0-9]+$`),
+		NSA: regexp.MustCompile(`^C-0[0-9]{3}$`), ATTACK: regexp.MustCompile(`^T[0-9]{4}(\.[0-9]{3})?$`),
+		CVE: regexp.MustCompile(`^CVE-20[0-9]{2}-[0-9]{4,}$`), Manual: regexp.MustCompile(`^[a-z_]+\([2-8]\)$`),
+		PSSBaseline: regexp.MustCompile(`^[a-zA-Z_]+$`), PSSRestricted: regexp.MustCompile(`^[a-zA-Z_]+$`),
+	}
+	list := Rules()
+	ids := map[string]bool{}
+	for _, r := range list {
+		if ids[r.ID] || !slug.MatchString(r.ID) {
+			t.Errorf("id %q", r.ID)
+		}
+		ids[r.ID] = true
+		if r.Title == "" || r.Remedy == "" || !strings.HasSuffix(r.Meaning, ".") || len(r.References) == 0 || (r.judge == nil) == (r.judgeNode == nil) {
+			t.Errorf("%s is not whole", r.ID)
+		}
+		if r.Path != strings.HasPrefix(r.ID, "path-") || r.Node != (r.judgeNode != nil) {
+			t.Errorf("%s: path %v, node %v", r.ID, r.Path, r.Node)
+		}
+		for _, ref := range r.References {
+			if form := forms[ref.Standard]; form == nil || !form.MatchString(ref.ID) {
+				t.Errorf("%s: reference %s", r.ID, ref)
+			}
+		}
+		if found, ok := Lookup(r.ID); !ok || found.Title != r.Title {
+			t.Errorf("%s is not found", r.ID)
+		}
+	}
+	for _, r := range list {
+		for _, covered := range r.Covers {
+			if !ids[covered] || covered == r.ID {
+				t.Errorf("%s covers %s", r.ID, covered)
+			}
+		}
+	}
+	if _, ok := Lookup("nothing"); ok {
+		t.Error("found nothing")
+	}
+}
