@@ -45,6 +45,8 @@ func (v *invocation) commands() []*cli.Command {
 		v.cgroupCommand(),
 		v.topCommand(),
 		v.socketsCommand(),
+		v.auditCommand(),
+		v.explainCommand(),
 		v.snapshotCommand(),
 		v.completionCommand(),
 		v.versionCommand(),

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/rtinspect/rtinspect/inspect"
+	"github.com/rtinspect/rtinspect/inspect/audit"
 )
 
 //go:embed completion
@@ -125,6 +126,10 @@ func flagValues(f cli.Flag) []string {
 		return []string{formatTable, formatWide, formatJSON, formatYAML, formatGoTemplate + "="}
 	case "color":
 		return []string{"auto", "always", "never"}
+	case "severity", "fail-on":
+		return severities()
+	case "rule", "skip-rule":
+		return ruleIDs(audit.Rules())
 	case "default":
 		return defaultNames()
 	case "runtime-endpoint", "host-root", "snapshot":
@@ -153,7 +158,9 @@ func (p *parser) arguments(current string) []string {
 		return visibleNames(p.commands)
 	case "completion":
 		return shells
-	case "caps", "cgroup", "inspect", "ns", "top":
+	case "explain":
+		return ruleIDs(audit.Rules())
+	case "audit", "caps", "cgroup", "inspect", "ns", "top":
 		return refs(p.line.flags, current)
 	case "sockets":
 		return []string{completeFiles}

@@ -60,14 +60,17 @@ line() {
 
 func TestBashCompletion(t *testing.T) {
 	for words, want := range map[string]string{
-		`rtinspect ""`:                 "caps cgroup completion help inspect ns pods ps snapshot sockets top version",
-		`rtinspect vers`:               "version",
-		`rtinspect caps --pi`:          "--pid",
-		`rtinspect ps --output = w`:    "wide",
-		`rtinspect ps -o go`:           "compopt -o nospace\ngo-template=",
-		`rtinspect ps -r ""`:           "compopt -o default",
-		`rtinspect version ""`:         "",
-		`rtinspect caps "\$(touch x)"`: "",
+		`rtinspect ""`:                  "audit caps cgroup completion explain help inspect ns pods ps snapshot sockets top version",
+		`rtinspect vers`:                "version",
+		`rtinspect caps --pi`:           "--pid",
+		`rtinspect ps --output = w`:     "wide",
+		`rtinspect ps -o go`:            "compopt -o nospace\ngo-template=",
+		`rtinspect audit --rule host-i`: "host-ipc",
+		`rtinspect audit --fail-on=h`:   "--fail-on=high",
+		`rtinspect explain runtime-`:    "runtime-socket",
+		`rtinspect ps -r ""`:            "compopt -o default",
+		`rtinspect version ""`:          "",
+		`rtinspect caps "\$(touch x)"`:  "",
 	} {
 		if got := shell(t, "bash", "--norc", "-c", bashDriver+"line "+words); got != want {
 			t.Errorf("%s: got %q, want %q", words, got, want)

@@ -53,7 +53,8 @@ func (v *invocation) overview(w io.Writer, commands []*cli.Command) {
 	table{rows: rows}.write(w, false)
 	say(w, "\nGlobal flags:\n")
 	flagTable(w, globalFlags())
-	say(w, "\nExit status: 0 the answer is whole; 1 it is missing or incomplete; 2 the command line is wrong.\n",
+	say(w, "\nExit status: 0 the answer is whole; 1 it is missing or incomplete; 2 the command line is wrong;\n",
+		"3 findings, with audit --exit-code.\n",
 		"Run rtinspect COMMAND --help for the flags and examples of a command.\n")
 }
 

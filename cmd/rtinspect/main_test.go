@@ -22,7 +22,15 @@ func TestMain(m *testing.M) {
 
 // TestSessions runs the sessions of testdata/script, which hold both streams and the exit status.
 func TestSessions(t *testing.T) {
+	data, err := filepath.Abs("testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("TESTDATA", data)
+			return nil
+		},
 		Dir:                 "testdata/script",
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,

@@ -37,7 +37,7 @@ func tracedCommands(t *testing.T) [][]string {
 		{"help", "ps"},
 		{completeCommand, "caps", "pod-"},
 	}
-	for _, name := range []string{"ps", "inspect", "caps", "ns", "cgroup", "top", "sockets", "snapshot"} {
+	for _, name := range []string{"ps", "inspect", "caps", "ns", "cgroup", "top", "sockets", "audit", "snapshot"} {
 		list = append(list, []string{name, "--runtime-endpoint", "none"})
 	}
 	for _, format := range []string{formatTable, formatWide, formatJSON} {
@@ -59,6 +59,11 @@ func tracedCommands(t *testing.T) [][]string {
 			{"top"},
 			{"top", "pod-shared-pid/app"},
 			{"top", "--snapshot", file},
+			{"audit"},
+			{"audit", "pod-privileged", "pod-hardened"},
+			{"audit", "--snapshot", file},
+			{"explain"},
+			{"explain", "privileged"},
 			{"sockets"},
 			{"sockets", socket},
 			{"sockets", "--connect", socket},

@@ -21,6 +21,7 @@ const (
 	statusWhole      = 0 // the answer is whole
 	statusIncomplete = 1 // the answer is missing or incomplete
 	statusUsage      = 2 // the command line is wrong; nothing was contacted
+	statusFindings   = 3 // findings reach the level that was asked to fail on
 )
 
 // invocation is one run of rtinspect.
@@ -63,6 +64,9 @@ func (v *invocation) report(err error) int {
 	}
 	if _, ok := errors.AsType[*usageError](err); ok {
 		return statusUsage
+	}
+	if _, ok := errors.AsType[*findingsError](err); ok {
+		return statusFindings
 	}
 	return statusIncomplete
 }

@@ -93,6 +93,9 @@ func TestLabRecorded(t *testing.T) {
 		{"top", "-o", "json", "pod-privileged", "pod-shared-pid/app", "pod-default-ns"},
 		{"top", "-q", "pod-privileged", "pod-shared-pid/app"},
 		{"top", "pod-host-ns"},
+		{"audit"},
+		{"audit", "-o", "wide", "--severity", "info"},
+		{"audit", "pod-privileged", "pod-hardened", "--exit-code"},
 		{"sockets", socket},
 		{"sockets", socket, "-o", "json"},
 	} {
