@@ -99,8 +99,8 @@ func Judge(s inspect.Snapshot, o Options) Report {
 	report := Report{
 		Time:           s.Time,
 		Subjects:       make([]Subject, 0, len(s.Containers)+1),
-		Missing:        slices.Concat([]string{}, s.Missing),
-		MissingSockets: slices.Concat([]string{}, s.MissingSockets),
+		Missing:        append([]string{}, s.Missing...),
+		MissingSockets: append([]string{}, s.MissingSockets...),
 	}
 	report.Subjects = append(report.Subjects, judgeNode(rules, &s))
 	for n := range s.Containers {

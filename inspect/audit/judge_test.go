@@ -342,3 +342,11 @@ func writeRule(b *strings.Builder, r Rule) {
 		b.WriteString("\nContains the findings of " + strings.Join(r.Covers, ", ") + ".\n")
 	}
 }
+
+// TestNothingMissing: lists that are empty are lists in JSON too.
+func TestNothingMissing(t *testing.T) {
+	r := Judge(inspect.Snapshot{}, Options{})
+	if r.Missing == nil || r.MissingSockets == nil {
+		t.Errorf("%#v, %#v; want empty lists", r.Missing, r.MissingSockets)
+	}
+}
