@@ -372,18 +372,18 @@ func TestLabShortLived(t *testing.T) {
 	i := lab(t)
 	c, list := processes(t, i, "pod-no-limits")
 	procs := filepath.Join(cgroupOf(t, list[0].PID), "cgroup.procs")
-	for range 8 {
+	for range 4 {
 		background(t, func() bool { return true }, "sh", "-c", "echo $$ >"+procs+"; while :; do /bin/true; done")
 	}
 	var ended, seen int
-	for start := time.Now(); (ended == 0 || seen < 300) && time.Since(start) < 20*time.Second; {
+	for start := time.Now(); (ended == 0 || seen < 20) && time.Since(start) < 2*time.Minute; {
 		got, list := processes(t, i, "pod-no-limits")
 		equal(t, "the first of the list", list[0].Origin, inspect.OriginFirst)
 		ended += value(t, "processes", got.Processes).Ended
 		seen += len(list)
 	}
-	if ended == 0 || seen < 300 {
-		t.Errorf("%s: %d processes seen, %d ended meanwhile: want many of both", c.FullName(), seen, ended)
+	if ended == 0 || seen < 20 {
+		t.Errorf("%s: %d processes seen, %d ended meanwhile: want some of both", c.FullName(), seen, ended)
 	}
 }
 
