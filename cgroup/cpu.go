@@ -180,11 +180,15 @@ func cpuMax(f *folder, unified bool) Fact[CPUMax] {
 	if unified {
 		return read(f, "cpu.max", line(ParseCPUMax))
 	}
+	return remember(f, "cpu.cfs", func() Fact[CPUMax] { return legacyCPUMax(f) })
+}
+
+func legacyCPUMax(f *folder) Fact[CPUMax] {
 	const tries = 100
-	quota := read(f, "cpu.cfs_quota_us", line(ParseQuota))
+	quota := readNow(f, "cpu.cfs_quota_us", line(ParseQuota))
 	for range tries {
-		period := read(f, "cpu.cfs_period_us", line(ParseCount))
-		again := read(f, "cpu.cfs_quota_us", line(ParseQuota))
+		period := readNow(f, "cpu.cfs_period_us", line(ParseCount))
+		again := readNow(f, "cpu.cfs_quota_us", line(ParseQuota))
 		if again.Known() != Present || again.value == quota.value && quota.Known() == Present {
 			return withPeriod(again, period)
 		}

@@ -11,40 +11,46 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// folder is a cgroup's folder, opened once. Every file is opened under the handle: once the cgroup is removed all of that
-// fails, also when a new one got the same name.
+// folder is a cgroup's folder, opened once, when something is asked of it that is not remembered. Every file is opened under
+// the handle: once the cgroup is removed all of that fails, also when a new one got the same name.
 type folder struct {
-	fd   int
+	fd   int // -1 while it is not open
 	path string
-	// fact is what every fact of this folder is, absent or unknown, when the folder is not open.
+	// fact is what every fact of this folder is, absent or unknown, when there is none; path is empty then.
 	fact Fact[string]
-	// above remembers what is told of a cgroup above others; nil when it is not one.
-	above *remembered
+	// read is what was read in it.
+	read *remembered
 }
 
 // noFolder is a folder that could not be opened, or that does not exist here.
 func noFolder(fact Fact[string]) *folder { return &folder{fd: -1, fact: fact} }
 
-// openFolder opens a folder by its path.
-func openFolder(path string) (*folder, error) {
-	fd, err := openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY)
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+// folderAt is a folder that is not open yet.
+func folderAt(path string) *folder { return &folder{fd: -1, path: path, read: &remembered{}} }
+
+// found tells whether there is such a folder.
+func (f *folder) found() bool { return f.path != "" }
+
+// open opens it if it is not open. The error wraps [ErrRemoved] when there is none. The names in a mount of cgroups are those of
+// cgroups and files: no link is among them.
+func (f *folder) open() error {
+	if f.fd >= 0 {
+		return nil
 	}
-	return &folder{fd: fd, path: path}, nil
+	fd, err := openat(unix.AT_FDCWD, f.path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	if err != nil {
+		return vanished(&fs.PathError{Op: "open", Path: f.path, Err: err})
+	}
+	f.fd = fd
+	return nil
 }
 
-// child opens the folder of a cgroup directly below. The error wraps [ErrRemoved] when there is none.
+// child is the folder of a cgroup directly below.
 func (f *folder) child(name string) (*folder, error) {
-	path := filepath.Join(f.path, name)
 	if name == "." || name == ".." || strings.Contains(name, "/") {
 		return nil, fmt.Errorf("%w: cgroup %q: want a plain name", ErrSyntax, clip(name))
 	}
-	fd, err := openat(f.fd, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
-	if err != nil {
-		return nil, vanished(&fs.PathError{Op: "open", Path: path, Err: err})
-	}
-	return &folder{fd: fd, path: path}, nil
+	return folderAt(filepath.Join(f.path, name)), nil
 }
 
 func (f *folder) close() {
@@ -66,6 +72,9 @@ func (f *folder) file(name string) string { return f.path + "/" + name }
 
 // exists tells whether a file is in the folder.
 func (f *folder) exists(name string) (bool, error) {
+	if err := f.open(); err != nil {
+		return false, err
+	}
 	var st unix.Stat_t
 	err := unix.Fstatat(f.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
 	switch {
@@ -79,6 +88,9 @@ func (f *folder) exists(name string) (bool, error) {
 
 // readFile reads a whole file.
 func (f *folder) readFile(name string) (string, error) {
+	if err := f.open(); err != nil {
+		return "", err
+	}
 	path := f.file(name)
 	fd, err := openat(f.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW)
 	if err != nil {
@@ -103,9 +115,14 @@ func (f *folder) readFile(name string) (string, error) {
 	}
 }
 
-// read reads and parses one file. A file that is not there is absent, unless the whole cgroup is gone.
+// read reads and parses one file, once. A file that is not there is absent, unless the whole cgroup is gone.
 func read[T any](f *folder, name string, parse func(string) (T, error)) Fact[T] {
-	if f.fd < 0 {
+	return remember(f, name, func() Fact[T] { return readNow(f, name, parse) })
+}
+
+// readNow is read for a file that may have changed since.
+func readNow[T any](f *folder, name string, parse func(string) (T, error)) Fact[T] {
+	if !f.found() {
 		return convert(f.fact, parse) // never calls parse: the fact is not known
 	}
 	path := f.file(name)
@@ -164,6 +181,9 @@ func pick(values Fact[map[string]Count], key string) Fact[Count] {
 
 // list returns the names in the folder, sorted.
 func (f *folder) list() ([]string, error) {
+	if err := f.open(); err != nil {
+		return nil, err
+	}
 	fd, err := openat(f.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, vanished(&fs.PathError{Op: "open", Path: f.path, Err: err})

@@ -19,7 +19,7 @@ type HugeTLB struct {
 
 // readHugeTLB reads the values of one cgroup for every page size, which the names of its files tell.
 func readHugeTLB(f *folder, unified bool) Fact[[]HugeTLB] {
-	if f.fd < 0 {
+	if !f.found() {
 		return convert(f.fact, func(string) ([]HugeTLB, error) { return nil, nil })
 	}
 	names, err := f.list()

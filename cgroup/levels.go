@@ -4,18 +4,18 @@ import "fmt"
 
 // limits finds the limits that hold for a process.
 func limits(m machine, memory, cpu, cpuset, pids *lineage) Limits {
-	processors := levels(cpu, "cpu", func(f *folder, unified bool) (Fact[CPUMax], Fact[Count]) {
+	processors := levels(cpu, func(f *folder, unified bool) (Fact[CPUMax], Fact[Count]) {
 		return cpuMax(f, unified), AbsentFact[Count]("processor time is limited by period")
 	})
 	swap := m.swap
-	if !memory.unified && memory.leaf().fd >= 0 {
+	if !memory.unified && memory.leaf().found() {
 		swap = sum(m.memory, m.swap) // v1 limits both together
 	}
 	return Limits{
-		Memory: EffectiveOf(append(inherited(memory, levels(memory, "memory", memoryLevel)), machineLevel(m.memory))),
-		Swap:   EffectiveOf(append(inherited(memory, levels(memory, "swap", swapLevel)), machineLevel(swap))),
+		Memory: EffectiveOf(append(inherited(memory, levels(memory, memoryLevel)), machineLevel(m.memory))),
+		Swap:   EffectiveOf(append(inherited(memory, levels(memory, swapLevel)), machineLevel(swap))),
 		CPU:    EffectiveOf(append(append(processors, cpusetLevels(cpuset, m.cpus)...), machineLevel(m.cpus))),
-		Pids:   EffectiveOf(append(levels(pids, "pids", pidsLevel), machineLevel(m.pids))),
+		Pids:   EffectiveOf(append(levels(pids, pidsLevel), machineLevel(m.pids))),
 	}
 }
 
@@ -32,19 +32,15 @@ func sum(a, b Fact[Limit]) Fact[Limit] {
 }
 
 // levels reads the limit of each cgroup from the process's own up, without the machine's root, which has none. What cannot be
-// seen above is one level more, an unknown one. What names the limit.
-func levels[T any](l *lineage, what string, read func(*folder, bool) (Fact[T], Fact[Count])) []Level[T] {
+// seen above is one level more, an unknown one.
+func levels[T any](l *lineage, read func(*folder, bool) (Fact[T], Fact[Count])) []Level[T] {
 	var list []Level[T]
 	for i, f := range l.groups {
 		if l.kinds[i] == KindMachine || f.fact.Known() == Absent {
 			break
 		}
-		level := remember(f, what, func() Level[T] {
-			limit, usage := read(f, l.unified)
-			return Level[T]{Limit: limit, Usage: usage}
-		})
-		level.Kind, level.Path = l.kinds[i], l.paths[i]
-		list = append(list, level)
+		limit, usage := read(f, l.unified)
+		list = append(list, Level[T]{Kind: l.kinds[i], Path: l.paths[i], Limit: limit, Usage: usage})
 	}
 	if err := l.above.Cause(); err != nil {
 		list = append(list, Level[T]{Kind: KindHidden, Limit: UnknownFact[T](err), Usage: UnknownFact[Count](err)})
@@ -58,7 +54,7 @@ func inherited(l *lineage, list []Level[Limit]) []Level[Limit] {
 		return list
 	}
 	for i := 1; i < len(list) && i < len(l.groups); i++ {
-		fact := remember(l.groups[i], "inherits", func() Fact[bool] { return inherits(l.groups[i]) })
+		fact := inherits(l.groups[i])
 		if on, ok := fact.Value(); ok && !on {
 			return list[:i]
 		}
@@ -71,7 +67,7 @@ func inherited(l *lineage, list []Level[Limit]) []Level[Limit] {
 
 // cpusetLevels reads the cpusets that were asked for, as limits of so many processors. One with all of the machine's is no limit.
 func cpusetLevels(l *lineage, online Fact[CPUMax]) []Level[CPUMax] {
-	all := levels(l, "cpuset", func(f *folder, unified bool) (Fact[CPUMax], Fact[Count]) {
+	all := levels(l, func(f *folder, unified bool) (Fact[CPUMax], Fact[Count]) {
 		return cpusetLimit(f, unified, online), AbsentFact[Count]("a cpuset has no usage")
 	})
 	var list []Level[CPUMax]

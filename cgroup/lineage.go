@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// lineage is the cgroup of a process in one hierarchy with all visible ones above it, each opened.
+// lineage is the cgroup of a process in one hierarchy with all visible ones above it.
 type lineage struct {
 	unified bool
 	groups  []*folder // the process's own first
@@ -94,34 +94,36 @@ func sharesController(a, b []string) bool {
 	return slices.ContainsFunc(a, func(c string) bool { return slices.Contains(b, c) })
 }
 
-// openUnder opens the cgroup of m and all above it, from the mount's folder down.
+// openUnder opens the cgroup of m. Those above it are opened when something is asked of them.
 func (v *View) openUnder(mount Mount, m Membership, container string) (*lineage, error) {
-	top, err := openFolder(mount.Point)
-	if err != nil {
-		return nil, err
-	}
-	groups := []*folder{top}
-	names, err := v.below(top, mount, m)
+	groups := []*folder{folderAt(mount.Point)}
+	names, err := v.below(groups[0], mount, m)
 	for i := 0; err == nil && i < len(names); i++ {
 		var next *folder
-		if next, err = groups[i].child(names[i]); err == nil {
-			groups = append(groups, next)
-		}
+		next, err = groups[i].child(names[i])
+		groups = append(groups, next)
 	}
-	l := &lineage{unified: mount.Unified, groups: groups}
+	if err == nil {
+		err = groups[len(groups)-1].open()
+	}
 	if err != nil {
-		l.close()
+		groups[0].close() // below may have opened it
 		return nil, err
 	}
-	slices.Reverse(l.groups)
+	slices.Reverse(groups)
+	l := &lineage{unified: mount.Unified, groups: groups}
 	l.describe(mount, names, container)
-	for _, f := range l.groups[l.own+1:] {
-		f.above = v.above(f.path)
+	for _, f := range groups[l.own+1:] {
+		f.read = v.above(f.path)
+	}
+	l.above = l.aboveTop()
+	if l.above.Known() == Absent {
+		l.kinds[len(l.kinds)-1] = KindMachine
 	}
 	return l, nil
 }
 
-// describe fills in what the names tell, and whether the top is the machine's root.
+// describe fills in what the names tell.
 func (l *lineage) describe(mount Mount, names []string, container string) {
 	prefix := split(mount.Root) // the names that are above the mount, unless they are not known
 	if len(prefix) > 0 && prefix[0] == ".." {
@@ -142,10 +144,6 @@ func (l *lineage) describe(mount Mount, names []string, container string) {
 		l.kinds = append(l.kinds, kind)
 		l.paths = append(l.paths, "/"+strings.Join(full[:i], "/"))
 	}
-	l.above = l.aboveTop()
-	if l.above.Known() == Absent {
-		l.kinds[len(l.kinds)-1] = KindMachine
-	}
 }
 
 // aboveTop is absent when the top is the root of the hierarchy. Only there cgroup v2 has no cgroup.events, and v1 a
@@ -155,14 +153,16 @@ func (l *lineage) aboveTop() Fact[string] {
 	if l.unified {
 		file, atRoot = "cgroup.events", false
 	}
-	there, err := l.root().exists(file)
-	switch {
-	case err != nil:
-		return UnknownFact[string](err)
-	case there != atRoot:
-		return UnknownFact[string](fmt.Errorf("%w: what is above %s: the mount starts below the machine's root", ErrHidden, l.root().path))
-	}
-	return AbsentFact[string](l.root().path + " is the machine's root")
+	return remember(l.root(), "", func() Fact[string] {
+		there, err := l.root().exists(file)
+		switch {
+		case err != nil:
+			return UnknownFact[string](err)
+		case there != atRoot:
+			return UnknownFact[string](fmt.Errorf("%w: what is above %s: the mount starts below the machine's root", ErrHidden, l.root().path))
+		}
+		return AbsentFact[string](l.root().path + " is the machine's root")
+	})
 }
 
 // below returns the names that lead from the mount's folder to the cgroup of m. Both paths start at the root of our cgroup

@@ -23,7 +23,7 @@ func group(t *testing.T, controller, name string) (dir string, unified bool) {
 	}
 	l := v.lineage(v.self, controller, "")
 	defer l.close()
-	if err := l.root().fact.Cause(); l.root().fd < 0 {
+	if err := l.root().fact.Cause(); !l.root().found() {
 		t.Skipf("no %s controller here: %v", controller, err)
 	}
 	dir = filepath.Join(l.root().path, name+"-"+strconv.Itoa(os.Getpid()))
@@ -79,13 +79,14 @@ func TestRemovedWhileRead(t *testing.T) {
 			}
 		}
 		write(t, dir, limitFile(unified), strconv.Itoa(limit))
-		f, err := openFolder(dir)
-		if err != nil {
+		f := folderAt(dir)
+		if err := f.open(); err != nil {
 			t.Fatal(err)
 		}
 		done := make(chan error)
 		go func() { done <- os.Remove(dir) }()
 		for removed := false; !removed; {
+			f.forget()
 			m := readMemory(f, unified)
 			huge := readHugeTLB(f, unified)
 			value, ok := m.Max.Value()
@@ -103,6 +104,7 @@ func TestRemovedWhileRead(t *testing.T) {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
+		f.forget()
 		if m := readMemory(f, unified); !errors.Is(m.Max.Cause(), ErrRemoved) || !strings.Contains(m.Max.Cause().Error(), dir) {
 			t.Fatalf("a new cgroup of the same name gave %s, %v", m.Max.Known(), m.Max.Cause())
 		}
@@ -159,18 +161,20 @@ func TestChangedWhileRead(t *testing.T) {
 	memory, unified := group(t, "memory", "rtinspect-changed")
 	cpu, cpuUnified := group(t, "cpu", "rtinspect-changed-cpu")
 	changing(t, memory, limitFile(unified), cpu, cpuUnified)
-	f, err := openFolder(memory)
-	if err != nil {
+	f := folderAt(memory)
+	if err := f.open(); err != nil {
 		t.Fatal(err)
 	}
 	defer f.close()
-	c, err := openFolder(cpu)
-	if err != nil {
+	c := folderAt(cpu)
+	if err := c.open(); err != nil {
 		t.Fatal(err)
 	}
 	defer c.close()
 	bytes, times := map[string]int{}, map[CPUMax]int{}
 	for begin := time.Now(); time.Since(begin) < time.Second; {
+		f.forget()
+		c.forget()
 		limit, _ := memoryLevel(f, unified)
 		bytes[show(limit)]++
 		m, ok := cpuMax(c, cpuUnified).Value()
@@ -267,3 +271,6 @@ func TestNamespace(t *testing.T) {
 		t.Errorf("folder %s, want %s", folder, theirs)
 	}
 }
+
+// forget has everything read again.
+func (f *folder) forget() { f.read = &remembered{} }

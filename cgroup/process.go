@@ -174,7 +174,7 @@ func (v *View) mode() Fact[Mode] {
 
 // where tells the place of the process in the hierarchy of the memory controller.
 func (v *View) where(l *lineage, list []Membership, container string) (Place, Fact[string]) {
-	if l.leaf().fd >= 0 {
+	if l.leaf().found() {
 		return l.place, KnownFact(l.leaf().path, v.source)
 	}
 	m, _ := memberOf(list, "memory")

@@ -18,29 +18,32 @@ type View struct {
 	err     error // why mounts is not known
 	self    []Membership
 	machine machine
-	// aboves are the cgroups above others, by their paths.
+	// aboves are what was read in cgroups above others, by their paths.
 	mutex  sync.Mutex
 	aboves map[string]*remembered
 }
 
-// remembered are the limits of one cgroup, read once for all below it.
+// remembered is what was read in one cgroup: in one above others once for all below it.
 type remembered struct {
 	sync.Mutex
-	limits map[string]any
+	facts map[string]any
 }
 
-// remember returns what read gives of a cgroup: of one above others, what it gave the first time. What names it.
+// remember returns what read gives of a folder, or what it gave before. What names it.
 func remember[T any](f *folder, what string, read func() T) T {
-	if f.above == nil {
+	if !f.found() {
 		return read()
 	}
-	f.above.Lock()
-	defer f.above.Unlock()
-	if before, ok := f.above.limits[what]; ok {
-		return before.(T)
+	f.read.Lock()
+	defer f.read.Unlock()
+	if before, ok := f.read.facts[what].(T); ok {
+		return before
 	}
 	value := read()
-	f.above.limits[what] = value
+	if f.read.facts == nil {
+		f.read.facts = map[string]any{}
+	}
+	f.read.facts[what] = value
 	return value
 }
 
@@ -90,7 +93,7 @@ func (v *View) above(path string) *remembered {
 		v.aboves = map[string]*remembered{}
 	}
 	if v.aboves[path] == nil {
-		v.aboves[path] = &remembered{limits: map[string]any{}}
+		v.aboves[path] = &remembered{}
 	}
 	return v.aboves[path]
 }
