@@ -97,7 +97,9 @@ type factJSON[V any] struct {
 }
 
 // MarshalJSON writes the form that the type describes.
-func (f Fact[T]) MarshalJSON() ([]byte, error) {
+func (f Fact[T]) MarshalJSON() ([]byte, error) { return json.Marshal(f.form()) }
+
+func (f Fact[T]) form() any {
 	out := factJSON[*T]{State: f.known.String()}
 	switch f.known {
 	case Present:
@@ -107,7 +109,7 @@ func (f Fact[T]) MarshalJSON() ([]byte, error) {
 	case Unknown:
 		out.Cause = f.Cause().Error()
 	}
-	return json.Marshal(out)
+	return &out
 }
 
 // UnmarshalJSON reads the form that the type describes and refuses any other.

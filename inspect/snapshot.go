@@ -12,6 +12,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	experiment "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	jsonv1 "github.com/go-json-experiment/json/v1"
 )
 
 // SnapshotVersion is the version of the schema that [Snapshot] writes, and the
@@ -160,8 +164,15 @@ func (o *objectWriter) piece(data []byte, err error) {
 	}
 }
 
+// streamed writes what [json.Marshal] does, and the facts straight into it: a Marshaler's bytes are parsed again by each that
+// it is in.
+var streamed = experiment.JoinOptions(jsonv1.DefaultOptionsV1(), experiment.WithMarshalers(
+	experiment.MarshalToFunc(func(e *jsontext.Encoder, f interface{ form() any }) error {
+		return experiment.MarshalEncode(e, f.form())
+	})))
+
 func marshal(v any) ([]byte, error) {
-	data, err := json.Marshal(v)
+	data, err := experiment.Marshal(v, streamed)
 	return replaceEscape(data, `\ufffd`, "\ufffd"), err
 }
 

@@ -2,6 +2,7 @@ package inspect_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -367,22 +368,52 @@ func checkNumbers(t *testing.T, at string, value any) {
 	}
 }
 
-// TestWrite: every field is written, as the type says.
+// TestWrite: every field is written, as the type says and as encoding/json does.
 func TestWrite(t *testing.T) {
-	s := inspect.Snapshot{Version: inspect.SnapshotVersion, Time: time.Unix(0, 0).UTC(), Containers: []inspect.Report{{}, {}}, Missing: []string{"a \xff"}}
-	type plain inspect.Snapshot
-	want, err := json.Marshal(plain(s))
+	snapshots := map[string]inspect.Snapshot{
+		"nothing known": {Version: inspect.SnapshotVersion, Time: time.Unix(0, 0).UTC(), Containers: []inspect.Report{{}, {}}, Missing: []string{"a \xff"}},
+		"lab of 1.6":    recorded(t, "audit/testdata/lab-1.6.json.gz"),
+		"lab of 2.4":    recorded(t, "audit/testdata/lab-2.4.json.gz"),
+	}
+	for name, s := range snapshots {
+		t.Run(name, func(t *testing.T) {
+			type plain inspect.Snapshot
+			want, err := json.Marshal(plain(s))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var b, got bytes.Buffer
+			if err := s.Write(&b); err != nil {
+				t.Fatal(err)
+			}
+			if err := json.Compact(&got, b.Bytes()); err != nil {
+				t.Fatal(err)
+			}
+			text := strings.ReplaceAll(string(want), `\ufffd`, "\ufffd")
+			written := got.String()
+			for n := range min(len(text), len(written)) {
+				if text[n] != written[n] {
+					t.Fatalf("byte %d: %s\nwant %s", n, written[max(0, n-100):n+1], text[max(0, n-100):n+1])
+				}
+			}
+			equal(t, "length", len(written), len(text))
+		})
+	}
+}
+
+func recorded(t *testing.T, file string) inspect.Snapshot {
+	t.Helper()
+	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var b, got bytes.Buffer
-	if err := s.Write(&b); err != nil {
+	r, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := json.Compact(&got, b.Bytes()); err != nil {
+	s, err := inspect.ReadSnapshot(r)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if text := strings.ReplaceAll(string(want), `\ufffd`, "\ufffd"); got.String() != text {
-		t.Errorf("%s\nwant %s", got.String(), text)
-	}
+	return s
 }
