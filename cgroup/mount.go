@@ -76,7 +76,7 @@ func parseMount(fields, tail []string) (Mount, error) {
 // unescape undoes what the kernel does to spaces, tabs, newlines and backslashes in mountinfo: \040 and so on.
 func unescape(text string) string {
 	if !strings.Contains(text, `\`) {
-		return text
+		return strings.Clone(text) // not to keep all of the file
 	}
 	var plain strings.Builder
 	for i := 0; i < len(text); i++ {

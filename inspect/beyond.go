@@ -162,7 +162,6 @@ func otherRoot(p, first *Process) []Excess {
 
 // nameNamespaces says whose the namespaces are that are not the first process's.
 func (s *scan) nameNamespaces(processes map[*listed]Processes) {
-	var names func(Excess) string
 	for f, tree := range processes {
 		for n := range tree.List {
 			for e := range tree.List[n].Beyond {
@@ -170,10 +169,10 @@ func (s *scan) nameNamespaces(processes map[*listed]Processes) {
 				if excess.Kind != ExcessNamespace {
 					continue
 				}
-				if names == nil {
-					names = s.namespaceOwners()
+				if s.names == nil {
+					s.names = s.namespaceOwners()
 				}
-				if whose := names(*excess); whose != f.FullName() {
+				if whose := s.names(*excess); whose != f.FullName() {
 					excess.Whose = whose
 				}
 			}

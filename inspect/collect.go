@@ -31,14 +31,13 @@ func (i *Inspector) reports(chosen []*listed, all []listed) []Report {
 }
 
 // details makes reports with the rest of the specification, mounts and processes.
-func (i *Inspector) details(all []listed, chosen []*listed) []Report {
-	s := newScan(i, all)
-	reports := i.collector(s).reports(chosen, all)
+func (c *collector) details(chosen []*listed) []Report {
+	reports := c.reports(chosen, c.scan.all)
 	processes := make(map[*listed]Processes, len(chosen))
 	for n, f := range chosen {
 		processes[f], _ = reports[n].Processes.Value()
 	}
-	s.nameNamespaces(processes)
+	c.scan.nameNamespaces(processes)
 	return reports
 }
 

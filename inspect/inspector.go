@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -192,7 +193,7 @@ func (i *Inspector) Containers(ctx context.Context, refs ...string) ([]Report, e
 func (i *Inspector) Details(ctx context.Context, refs ...string) ([]Report, error) {
 	found, err := i.list(ctx, len(refs) == 0)
 	chosen, err := choose(found, refs, err)
-	return i.details(found, chosen), err
+	return i.collector(newScan(i, found)).details(chosen), err
 }
 
 // choose returns the containers that refs name, see pick. The error joins what
@@ -219,22 +220,76 @@ func containersOf(found []listed) []Container {
 // of the node. The error is of what could not be listed, and in Snapshot.Missing
 // and MissingSockets too.
 func (i *Inspector) Snapshot(ctx context.Context) (Snapshot, error) {
+	reports := []Report{}
+	s, err := i.snapshot(ctx, func(_ *Snapshot, some []Report) error {
+		reports = append(reports, some...)
+		return nil
+	})
+	s.Containers = reports
+	return s, err
+}
+
+// WriteSnapshot writes what Snapshot returns as [Snapshot.Write] does, while it is collected: it holds a few reports at a time,
+// and calls see for each of them. It returns the Snapshot without its containers. What was written when ctx ends is cut short,
+// as [ReadSnapshot] will say. The error is that of Snapshot, of writing, or of ctx.
+func (i *Inspector) WriteSnapshot(ctx context.Context, w io.Writer, see func(Report)) (Snapshot, error) {
+	o := &objectWriter{w: w}
+	begun := false
+	s, err := i.snapshot(ctx, func(s *Snapshot, some []Report) error {
+		if !begun {
+			o.head(*s)
+			o.begin("containers")
+		}
+		begun = true
+		writeItems(o, some)
+		for n := range some {
+			see(some[n])
+		}
+		return o.err
+	})
+	if err := cmp.Or(ctx.Err(), o.err); err != nil {
+		return s, err
+	}
+	o.end()
+	o.tail(s)
+	return s, errors.Join(err, o.err)
+}
+
+// together is how many reports are collected and written at a time.
+const together = 32
+
+// snapshot collects the reports, of which it gives some at a time, first none, and all else.
+func (i *Inspector) snapshot(ctx context.Context, give func(*Snapshot, []Report) error) (Snapshot, error) {
+	s := Snapshot{Version: SnapshotVersion, Time: time.Now().UTC(), Node: i.Node()}
 	found, err := i.list(ctx, true)
+	s.Missing = causes(err)
+	if failed := give(&s, nil); failed != nil {
+		return s, failed
+	}
+	var sockets []*foundSocket
+	var socketsErr error
+	var meanwhile sync.WaitGroup
+	meanwhile.Go(func() { sockets, socketsErr = i.findSockets(ctx, SocketOptions{}) })
+	c := i.collector(newScan(i, found))
 	all := make([]*listed, len(found))
 	for n := range found {
 		all[n] = &found[n]
 	}
-	reports := i.details(found, all)
-	sockets, socketsErr := i.socketsOf(ctx, SocketOptions{}, found)
-	return Snapshot{
-		Version:        SnapshotVersion,
-		Time:           time.Now().UTC(),
-		Node:           i.Node(),
-		Containers:     reports,
-		Missing:        causes(err),
-		Sockets:        sockets,
-		MissingSockets: causes(socketsErr),
-	}, errors.Join(err, socketsErr)
+	var failed error
+	for some := range slices.Chunk(all, together) {
+		if failed = ctx.Err(); failed == nil {
+			failed = give(&s, c.details(some))
+		}
+		if failed != nil {
+			break
+		}
+		for _, f := range some {
+			f.forget()
+		}
+	}
+	meanwhile.Wait()
+	s.Sockets, s.MissingSockets = i.reached(sockets, found), causes(socketsErr)
+	return s, errors.Join(err, socketsErr, failed)
 }
 
 // listed is a container of the list, with what the runtime recorded of it.
@@ -247,7 +302,15 @@ type listed struct {
 	specErr    error
 	unique     string     // a name that no other container of the list has
 	namespaces nsdiff.Set // of the first process, once it was read
+	looked     bool       // whether namespaces was read, or tried to be
 	confines   *confines  // of the first process, once they were read
+}
+
+// forget frees what is needed for the container's own report only.
+func (f *listed) forget() {
+	if f.request != nil {
+		f.record.Spec, f.record.Metadata, f.spec = nil, nil, nil
+	}
 }
 
 // declared returns the container's specification, decoded once.

@@ -195,6 +195,7 @@ func (i *Inspector) mountsOf(f *listed, p *firstProcess, host hostMounts) Fact[M
 		Devices:       Devices{Declared: s.declaredDevices(specErr), InForce: devices(p.Process, table)},
 	}
 	guards := guardPoints(m)
+	m.InForce = make([]ContainerMount, 0, len(table.list))
 	for _, line := range table.list {
 		m.InForce = append(m.InForce, containerMount(table, line, host, guards, f.Pod))
 	}

@@ -133,6 +133,8 @@ type scan struct {
 	groups groupIndex
 	owners map[int][]*listed
 	pids   map[*listed][]int
+	// names says whose a namespace is, once that was asked.
+	names func(Excess) string
 	// missing says why processes may be missing, empty when none can.
 	missing string
 }

@@ -34,17 +34,20 @@ func (i *Inspector) share(reports []Report, chosen []*listed, all []listed) {
 	}
 }
 
-// readOthers reads the namespaces of the containers that no report was made of.
-// What cannot be read is unknown, and shared with nobody.
+// readOthers reads the namespaces of the containers that no report was made of
+// so far. What cannot be read is unknown, and shared with nobody.
 func (i *Inspector) readOthers(chosen []*listed, all []listed) {
-	reported := map[*listed]bool{}
 	for _, f := range chosen {
-		reported[f] = true
+		f.looked = true
 	}
 	parallel(len(all), func(n int) {
 		f := &all[n]
-		if reported[f] {
+		if f.looked {
 			return
+		}
+		f.looked = true
+		if f.request == nil {
+			_, _ = f.declared() // tells what is expected of it; an error is told in its own report
 		}
 		p, _ := i.open(f)
 		if p == nil {

@@ -29,7 +29,7 @@ const SnapshotVersion = 1
 type Snapshot struct {
 	// Version is the version of the schema, SnapshotVersion.
 	Version int `json:"version"`
-	// Time is when the collecting ended, in UTC.
+	// Time is when the collecting began, in UTC.
 	Time time.Time `json:"time"`
 	// Node is the machine and its runtime.
 	Node Node `json:"node"`
@@ -127,23 +127,32 @@ func (s Snapshot) MarshalJSON() ([]byte, error) {
 // needs no memory for the whole, unlike MarshalJSON.
 func (s Snapshot) Write(w io.Writer) error {
 	o := &objectWriter{w: w}
+	o.head(s)
+	writeList(o, "containers", s.Containers)
+	o.tail(s)
+	return o.err
+}
+
+func (o *objectWriter) head(s Snapshot) {
 	o.key("version", s.Version)
 	o.key("time", s.Time)
 	o.key("node", s.Node)
-	writeList(o, "containers", s.Containers)
+}
+
+func (o *objectWriter) tail(s Snapshot) {
 	o.key("missing", s.Missing)
 	writeList(o, "sockets", s.Sockets)
 	o.key("missingSockets", s.MissingSockets)
 	o.text("}\n")
-	return o.err
 }
 
 // objectWriter writes a JSON object in pieces. The error is that of the first
 // that failed.
 type objectWriter struct {
-	w    io.Writer
-	some bool // a key was written
-	err  error
+	w     io.Writer
+	some  bool // a key was written
+	items int  // written of the list that was begun
+	err   error
 }
 
 func (o *objectWriter) text(text string) {
@@ -191,29 +200,40 @@ func (o *objectWriter) key(name string, v any) {
 	o.value(v)
 }
 
-// writeList writes a list with its items on lines of their own. A few are made
-// at a time, by all processors.
+// writeList writes a list with its items on lines of their own.
 func writeList[T any](o *objectWriter, name string, list []T) {
-	o.name(name)
 	if list == nil {
+		o.name(name)
 		o.text("null")
 		return
 	}
-	o.text("[")
-	var data [32][]byte
-	var errs [len(data)]error
-	for begin := 0; begin < len(list); begin += len(data) {
-		some := list[begin:min(begin+len(data), len(list))]
-		parallel(len(some), func(n int) { data[n], errs[n] = marshal(&some[n]) })
-		for n := range some {
-			if begin+n > 0 {
-				o.text(",")
-			}
-			o.text("\n")
-			o.piece(data[n], errs[n])
-		}
+	o.begin(name)
+	for some := range slices.Chunk(list, together) {
+		writeItems(o, some)
 	}
-	o.text("]")
+	o.end()
+}
+
+func (o *objectWriter) begin(name string) {
+	o.name(name)
+	o.text("[")
+	o.items = 0
+}
+
+func (o *objectWriter) end() { o.text("]") }
+
+// writeItems writes some items of a list. All processors make them.
+func writeItems[T any](o *objectWriter, some []T) {
+	data, errs := make([][]byte, len(some)), make([]error, len(some))
+	parallel(len(some), func(n int) { data[n], errs[n] = marshal(&some[n]) })
+	for n := range some {
+		if o.items > 0 {
+			o.text(",")
+		}
+		o.items++
+		o.text("\n")
+		o.piece(data[n], errs[n])
+	}
 }
 
 // replaceEscape replaces an escape of JSON, but not after a backslash that is

@@ -3,8 +3,10 @@ package inspect_test
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"slices"
@@ -417,3 +419,51 @@ func recorded(t *testing.T, file string) inspect.Snapshot {
 	}
 	return s
 }
+
+// TestWriteSnapshot: what is written while it is collected is what Snapshot returns.
+func TestWriteSnapshot(t *testing.T) {
+	i := fakeNode(t)
+	want, wantErr := i.Snapshot(t.Context())
+	var b bytes.Buffer
+	var seen []string
+	s, err := i.WriteSnapshot(t.Context(), &b, func(r inspect.Report) { seen = append(seen, r.ID) })
+	if fmt.Sprint(err) != fmt.Sprint(wantErr) || err == nil {
+		t.Errorf("error %v, want %v", err, wantErr)
+	}
+	if s.Containers != nil || !slices.Equal(s.Missing, want.Missing) || len(seen) != len(want.Containers) {
+		t.Errorf("%d containers, missing %q, saw %q", len(s.Containers), s.Missing, seen)
+	}
+	want.Time = s.Time
+	var whole bytes.Buffer
+	if err := want.Write(&whole); err != nil {
+		t.Fatal(err)
+	}
+	if b.String() != whole.String() {
+		t.Errorf("wrote\n%s\nwant\n%s", b.String(), whole.String())
+	}
+}
+
+// TestWriteSnapshotStopped: a file that was cut short is known as such.
+func TestWriteSnapshotStopped(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	i := fakeNode(t)
+	var b bytes.Buffer
+	_, err := i.WriteSnapshot(ctx, writer(func(data []byte) (int, error) {
+		cancel()
+		return b.Write(data)
+	}), func(inspect.Report) {})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want that it was canceled", err)
+	}
+	if _, err := inspect.ReadSnapshot(&b); err == nil || !strings.Contains(err.Error(), "cut short") {
+		t.Errorf("error %v, want that it is cut short", err)
+	}
+	full := writer(func([]byte) (int, error) { return 0, syscall.ENOSPC })
+	if _, err := i.WriteSnapshot(t.Context(), full, func(inspect.Report) {}); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("error %v, want %v", err, syscall.ENOSPC)
+	}
+}
+
+type writer func([]byte) (int, error)
+
+func (w writer) Write(data []byte) (int, error) { return w(data) }

@@ -364,20 +364,23 @@ func (f *finder) choose() {
 // reached. Its error is as that one's, joined with what could not be listed.
 func (i *Inspector) Sockets(ctx context.Context, o SocketOptions) ([]Socket, error) {
 	containers, listErr := i.list(ctx, false)
-	list, err := i.socketsOf(ctx, o, containers)
-	return list, errors.Join(err, listErr)
+	found, err := i.findSockets(ctx, o)
+	return i.reached(found, containers), errors.Join(err, listErr)
 }
 
-// socketsOf finds the sockets and in which of the containers each is reached.
-func (i *Inspector) socketsOf(ctx context.Context, o SocketOptions, containers []listed) ([]Socket, error) {
+func (i *Inspector) findSockets(ctx context.Context, o SocketOptions) ([]*foundSocket, error) {
 	o.HostRoot = i.options.HostRoot
-	found, err := findSockets(ctx, o, append(i.endpointOnNode(), wellKnownSockets...))
+	return findSockets(ctx, o, append(i.endpointOnNode(), wellKnownSockets...))
+}
+
+// reached adds from which containers the sockets can be reached.
+func (i *Inspector) reached(found []*foundSocket, containers []listed) []Socket {
 	i.reachable(found, containers)
 	list := make([]Socket, len(found))
 	for n, f := range found {
 		list[n] = f.Socket
 	}
-	return list, err
+	return list
 }
 
 // endpointOnNode is the path of the runtime's socket; none where it is not below

@@ -176,7 +176,7 @@ func (tr trace) count(calls []string, pattern *regexp.Regexp) int {
 var (
 	readOnlyOpen = regexp.MustCompile(`^\d+ +open(at|at2)?\(.*\b(O_RDONLY|O_PATH)\b`)
 	writingFlag  = regexp.MustCompile(`O_WRONLY|O_RDWR|O_CREAT|O_TRUNC|O_APPEND`)
-	unseen       = regexp.MustCompile(`^\d+ +\?\?\?\(( <detached|\) += \?)`)
+	unseen       = regexp.MustCompile(`^\d+ +\?\?\?\(( <(detached|unfinished)|\) += \?)`)
 	resumed      = regexp.MustCompile(`^\d+ +<\.\.\. \w+ resumed>`)
 )
 

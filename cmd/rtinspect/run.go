@@ -26,12 +26,11 @@ const (
 
 // invocation is one run of rtinspect.
 type invocation struct {
-	stdin  io.Reader
-	stderr io.Writer
-	// answer goes to stdout in one piece at the end, so that a write that fails is seen, and only once.
-	answer bytes.Buffer
-	// stream writes an answer that is too large for that.
-	stream   func(io.Writer) error
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	// answer goes to stdout in one piece at the end, so that a write that fails is seen, and only once. Only what is too large
+	// for that is written to stdout while it is made.
+	answer   bytes.Buffer
 	terminal terminal
 }
 
@@ -39,14 +38,11 @@ type invocation struct {
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	// One short run leaves little garbage: collecting it seldom saves a tenth of the time on a node with 100 containers.
 	debug.SetGCPercent(400)
-	v := &invocation{stdin: stdin, stderr: stderr, terminal: terminalOf(stdout)}
+	v := &invocation{stdin: stdin, stdout: stdout, stderr: stderr, terminal: terminalOf(stdout)}
 	err := v.execute(args)
 	// When the reader has gone, as head does, this ends the program: SIGPIPE is left as it is.
 	if _, failed := stdout.Write(v.answer.Bytes()); failed != nil && v.answer.Len() > 0 {
 		err = errors.Join(err, failed)
-	}
-	if v.stream != nil {
-		err = errors.Join(v.stream(stdout), err)
 	}
 	return v.report(err)
 }

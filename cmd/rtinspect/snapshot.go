@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,22 +53,27 @@ func (v *invocation) snapshot(c *cli.Context) error {
 	node.RedactArgs = c.Bool("redact-args")
 	debug.SetGCPercent(50) // a snapshot leaves garbage of several times its size
 	return v.withNode(c, node, func(ctx context.Context, s source) error {
+		if o.format == formatJSON {
+			return v.streamSnapshot(ctx, s)
+		}
 		snapshot, err := s.Snapshot(ctx)
-		return errors.Join(v.writeSnapshot(o, snapshot), err, nodeGaps(snapshot.Node),
-			reportGaps(snapshot.Containers, everyGap), socketGaps(snapshot.Sockets))
+		return errors.Join(o.write(&v.answer, answer{data: snapshot}), snapshotGaps(snapshot, reportGaps(snapshot.Containers, everyGap), err))
 	})
 }
 
-// writeSnapshot writes JSON piece by piece: that of a large node would take several times its size in memory.
-func (v *invocation) writeSnapshot(o output, s inspect.Snapshot) error {
-	if o.format != formatJSON {
-		return o.write(&v.answer, answer{data: s})
-	}
-	v.stream = func(stdout io.Writer) error {
-		w := bufio.NewWriterSize(stdout, 1<<16)
-		return cmp.Or(s.Write(escaper{w}), w.Flush())
-	}
-	return nil
+// streamSnapshot writes JSON while it is collected: that of a large node takes several times its size in memory.
+func (v *invocation) streamSnapshot(ctx context.Context, s source) error {
+	w := bufio.NewWriterSize(v.stdout, 1<<16)
+	var gaps []error
+	snapshot, err := s.WriteSnapshot(ctx, escaper{w}, func(r inspect.Report) {
+		gaps = append(gaps, reportGaps([]inspect.Report{r}, everyGap))
+	})
+	return snapshotGaps(snapshot, errors.Join(gaps...), errors.Join(err, w.Flush()))
+}
+
+// snapshotGaps returns an error for each fact that is unknown, those of the containers given, after err.
+func snapshotGaps(s inspect.Snapshot, containers, err error) error {
+	return errors.Join(err, nodeGaps(s.Node), containers, socketGaps(s.Sockets))
 }
 
 // escaper escapes JSON. It is given whole characters.

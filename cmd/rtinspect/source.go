@@ -22,6 +22,7 @@ type source interface {
 	Processes(context.Context, ...string) ([]inspect.ContainerProcesses, error)
 	Sockets(context.Context, inspect.SocketOptions) ([]inspect.Socket, error)
 	Snapshot(context.Context) (inspect.Snapshot, error)
+	WriteSnapshot(context.Context, io.Writer, func(inspect.Report)) (inspect.Snapshot, error)
 	Node() inspect.Node
 }
 
@@ -50,6 +51,14 @@ func (r record) Snapshot(context.Context) (inspect.Snapshot, error) {
 	_, err := r.snapshot.List() // what could not be listed then
 	_, socketsErr := r.snapshot.FindSockets()
 	return r.snapshot, errors.Join(err, socketsErr)
+}
+
+func (r record) WriteSnapshot(ctx context.Context, w io.Writer, see func(inspect.Report)) (inspect.Snapshot, error) {
+	s, err := r.Snapshot(ctx)
+	for _, report := range s.Containers {
+		see(report)
+	}
+	return s, errors.Join(s.Write(w), err)
 }
 
 func (r record) Node() inspect.Node { return r.snapshot.Node }

@@ -26,6 +26,9 @@ func TestMemoryMounts(t *testing.T) {
 	if id, err := self.mountOf(fd); err != nil || !mounts[id] {
 		t.Errorf("a memory file is on mount %d, %v; want one of %v", id, err, mounts)
 	}
+	if id, err := self.mountInFdinfo(fd); err != nil || !mounts[id] {
+		t.Errorf("a memory file is on mount %d by fdinfo, %v; want one of %v", id, err, mounts)
+	}
 	for _, folder := range []string{"/", "/proc", "/dev/shm", t.TempDir()} {
 		f, err := os.Open(folder)
 		if err != nil {

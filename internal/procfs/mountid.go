@@ -26,8 +26,18 @@ func (p *Process) MountID(name string) (int, error) {
 	return p.mountOf(fd)
 }
 
-// mountOf returns the mount of a file that we have open, from our own fdinfo.
+// mountOf returns the mount of a file that we have open. statx(2) tells it from
+// Linux 5.8 on, our own fdinfo before.
 func (p *Process) mountOf(fd int) (int, error) {
+	var st unix.Statx_t
+	_, err := retry(func() (int, error) { return 0, unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st) })
+	if err == nil && st.Mask&unix.STATX_MNT_ID != 0 {
+		return int(st.Mnt_id), nil
+	}
+	return p.mountInFdinfo(fd)
+}
+
+func (p *Process) mountInFdinfo(fd int) (int, error) {
 	path := filepath.Join(filepath.Dir(p.dir), "self", "fdinfo", strconv.Itoa(fd))
 	info, err := os.ReadFile(path)
 	if err != nil {
