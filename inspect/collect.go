@@ -14,6 +14,7 @@ import (
 type collector struct {
 	*Inspector
 	cgroups *cgroup.View
+	shared  *sharing
 	scan    *scan // nil when the rest of the specification, mounts and processes are left out
 }
 

@@ -109,7 +109,7 @@ func shared(t *testing.T, i *Inspector, all []listed) string {
 		reports[n].Namespaces.InForce = KnownFact(namespacesOf(all[n].namespaces, i.host(), p), "test")
 		_ = p.Close()
 	}
-	i.share(reports, chosen, all)
+	i.collector(nil).share(reports, chosen, all)
 	var lines []string
 	for _, r := range reports {
 		list, _ := r.Namespaces.InForce.Value()
@@ -191,7 +191,7 @@ func TestShareOfGuest(t *testing.T) {
 		list = append(list, Namespace{})
 	}
 	reports[0].Namespaces.InForce = KnownFact(list, "test")
-	i.share(reports, []*listed{&all[0]}, all)
+	i.collector(nil).share(reports, []*listed{&all[0]}, all)
 	for _, n := range list {
 		if n.Verdict != nsdiff.NotApplicable || n.Expected.Known() != Absent || !strings.Contains(n.Reason, "sandbox's") {
 			t.Errorf("%+v", n)

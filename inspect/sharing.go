@@ -3,6 +3,7 @@ package inspect
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/rtinspect/rtinspect/cgroup"
 	"github.com/rtinspect/rtinspect/nsdiff"
@@ -11,27 +12,49 @@ import (
 // share completes the namespaces of reports: with whom each is shared, and
 // whether that was asked for. Who shares is known only from all containers of
 // the node.
-func (i *Inspector) share(reports []Report, chosen []*listed, all []listed) {
-	i.readOthers(chosen, all)
-	n := i.neighborhood(all)
-	found := map[*listed][]nsdiff.Sharing{}
-	for _, s := range n.Sharing() {
-		f := n.names[s.Container]
-		found[f] = append(found[f], s)
-	}
+func (c *collector) share(reports []Report, chosen []*listed, all []listed) {
+	c.readOthers(chosen, all)
+	n := c.sharing(all)
 	for r, f := range chosen {
 		inForce, ok := reports[r].Namespaces.InForce.Value()
 		if !ok {
 			continue
 		}
 		why := n.basis(f)
-		for k, s := range found[f] {
-			inForce[k].judge(s, n, why)
+		for k, s := range n.found[f] {
+			inForce[k].judge(s, n.neighborhood, why)
 		}
 		if t, ok := reports[r].Tier.Value(); ok && (t == TierSandbox || t == TierVM) {
 			notTheGuests(inForce)
 		}
 	}
+}
+
+// sharing is what follows from the namespaces of all containers.
+type sharing struct {
+	neighborhood
+	from  []nsdiff.Namespace
+	found map[*listed][]nsdiff.Sharing
+}
+
+// sharing returns what followed before, unless some container has another
+// namespace since.
+func (c *collector) sharing(all []listed) *sharing {
+	var from []nsdiff.Namespace
+	for n := range all {
+		for _, k := range nsdiff.Kinds() {
+			ns, _ := all[n].namespaces.Namespace(k)
+			from = append(from, ns)
+		}
+	}
+	if c.shared == nil || !slices.Equal(c.shared.from, from) {
+		c.shared = &sharing{neighborhood: c.neighborhood(all), from: from, found: map[*listed][]nsdiff.Sharing{}}
+		for _, s := range c.shared.Sharing() {
+			f := c.shared.names[s.Container]
+			c.shared.found[f] = append(c.shared.found[f], s)
+		}
+	}
+	return c.shared
 }
 
 // readOthers reads the namespaces of the containers that no report was made of

@@ -1,12 +1,12 @@
 package inspect
 
 import (
-	"encoding/json"
+	"io"
 	"os"
 	"testing"
 )
 
-// BenchmarkLabSnapshot collects everything of the node, and writes it.
+// BenchmarkLabSnapshot collects and writes a snapshot.
 func BenchmarkLabSnapshot(b *testing.B) {
 	if os.Getenv("RTINSPECT_LAB") == "" {
 		b.Skip("needs the lab: make bench")
@@ -16,23 +16,10 @@ func BenchmarkLabSnapshot(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer i.Close() //nolint:errcheck // read only
-	var s Snapshot
-	b.Run("collect", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			if s, err = i.Snapshot(b.Context()); err != nil {
-				b.Fatal(err)
-			}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := i.WriteSnapshot(b.Context(), io.Discard, func(Report) {}); err != nil {
+			b.Fatal(err)
 		}
-	})
-	b.Run("write", func(b *testing.B) {
-		b.ReportAllocs()
-		var data []byte
-		for b.Loop() {
-			if data, err = json.Marshal(s); err != nil {
-				b.Fatal(err)
-			}
-		}
-		b.ReportMetric(float64(len(data)), "bytes")
-	})
+	}
 }

@@ -37,9 +37,9 @@ type SocketWay struct {
 type confines struct {
 	mounts Fact[mountTable]
 	netns  Fact[string]
-	// devices are the file systems that are mounted: few sockets are on one of
-	// them, and there may be many of both.
-	devices map[string]bool
+	// devices are the places in mounts of each file system: few sockets are on
+	// one of them, and there may be many of both.
+	devices map[string][]int
 }
 
 // reachable fills in the containers of each socket.
@@ -96,10 +96,11 @@ func confinesOf(p *firstProcess) *confines {
 }
 
 func newConfines(mounts Fact[mountTable], netns Fact[string]) *confines {
-	c := &confines{mounts: mounts, netns: netns, devices: map[string]bool{}}
+	c := &confines{mounts: mounts, netns: netns, devices: map[string][]int{}}
 	table, _ := mounts.Value()
-	for _, m := range table.list {
-		c.devices[m.Device] = true
+	for n := range table.list {
+		device := table.list[n].Device
+		c.devices[device] = append(c.devices[device], n)
 	}
 	return c
 }
@@ -121,10 +122,7 @@ func (s *foundSocket) ways(c confines) Fact[[]SocketWay] {
 			unknown = fact.Cause()
 			continue
 		}
-		if !c.devices[at.device] {
-			continue
-		}
-		for _, w := range mounts.ways(at) {
+		for _, w := range mounts.ways(at, c.devices[at.device]) {
 			if !slices.ContainsFunc(ways, func(other SocketWay) bool { return other.Path == w.Path }) {
 				ways = append(ways, w)
 			}
@@ -153,13 +151,15 @@ func (s *foundSocket) waysByNetwork(c confines) Fact[[]SocketWay] {
 }
 
 // ways are the mounts of the file at a place of a file system, or of a folder
-// above it, where no other mount hides it.
-func (t mountTable) ways(at location) []SocketWay {
+// above it, where no other mount hides it. Mounted are the mounts of that file
+// system.
+func (t mountTable) ways(at location, mounted []int) []SocketWay {
 	var ways []SocketWay
-	for _, m := range t.list {
-		if m.Device != at.device || !isBelow(at.path, m.Root) {
+	for _, n := range mounted {
+		if !isBelow(at.path, t.list[n].Root) {
 			continue
 		}
+		m := t.list[n]
 		inside := path.Join(m.Point, strings.TrimPrefix(at.path, m.Root))
 		if top, ok := t.at(inside); ok && top.ID == m.ID {
 			ways = append(ways, SocketWay{Path: inside, Mount: &m})

@@ -639,7 +639,7 @@ func TestLocate(t *testing.T) {
 		t.Fatal(err)
 	}
 	var paths []string
-	for _, w := range own.ways(at) {
+	for _, w := range own.ways(at, newConfines(KnownFact(own, ""), Fact[string]{}).devices[at.device]) {
 		paths = append(paths, w.Path)
 	}
 	if !slices.Contains(paths, socket) {
