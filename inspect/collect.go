@@ -71,7 +71,7 @@ func (c *collector) report(f *listed) Report {
 		c.notEnforced(&r, f, err)
 	}
 	if c.scan != nil {
-		r.Specification = f.specification()
+		r.Request, r.Specification = f.requestRest(), f.specification()
 		r.Processes = c.scan.processes(f, first)
 	}
 	r.Container = f.Container

@@ -60,6 +60,9 @@ func (r Report) Gaps() []Gap {
 		}
 	}
 	add(&g, "process", r.Process)
+	if collected(r.Request) {
+		add(&g, "request", r.Request)
+	}
 	if collected(r.Specification) {
 		add(&g, "specification", r.Specification)
 	}

@@ -133,8 +133,10 @@ type Report struct {
 	// Process is the declared first process.
 	Process Fact[Program] `json:"process"`
 
-	// Specification, Mounts and Processes are collected by [Inspector.Details]
-	// and [Inspector.Snapshot] only, and left out of JSON otherwise.
+	// Request, Specification, Mounts and Processes are collected by
+	// [Inspector.Details] and [Inspector.Snapshot] only, and left out of JSON
+	// otherwise.
+	Request       Fact[Request]       `json:"request,omitzero"`
 	Specification Fact[Specification] `json:"specification,omitzero"`
 	Mounts        Fact[Mounts]        `json:"mounts,omitzero"`
 	Processes     Fact[Processes]     `json:"processes,omitzero"`

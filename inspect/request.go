@@ -21,6 +21,8 @@ type request struct {
 	Config    *struct {
 		Metadata    requestName       `json:"metadata"`
 		Annotations map[string]string `json:"annotations"`
+		Mounts      []requestedMount  `json:"mounts"`
+		Ports       []requestedPort   `json:"port_mappings"`
 		Linux       *struct {
 			SecurityContext *securityContext    `json:"security_context"`
 			Resources       *requestedResources `json:"resources"`
@@ -51,6 +53,8 @@ type securityContext struct {
 	AppArmorName       string           `json:"apparmor_profile"` // before CRI of Kubernetes 1.23
 	Seccomp            *securityProfile `json:"seccomp"`
 	SeccompPath        string           `json:"seccomp_profile_path"` // the same
+	MaskedPaths        []string         `json:"masked_paths"`
+	ReadonlyPaths      []string         `json:"readonly_paths"`
 }
 
 type int64Value struct {

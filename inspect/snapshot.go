@@ -314,7 +314,7 @@ func (s Snapshot) Details(refs ...string) ([]Report, error) {
 func (s Snapshot) Reports(refs ...string) ([]Report, error) {
 	reports, err := s.Details(refs...)
 	for n := range reports {
-		reports[n].Specification = Fact[Specification]{}
+		reports[n].Request, reports[n].Specification = Fact[Request]{}, Fact[Specification]{}
 		reports[n].Mounts, reports[n].Processes = Fact[Mounts]{}, Fact[Processes]{}
 	}
 	return reports, err
