@@ -56,10 +56,10 @@ bench: bin/lab ## run the benchmarks, then the comparison with crictl on a priva
 		go test -tags $(TAGS) -run '^$$' -bench '^BenchmarkLab' ./...
 
 .PHONY: golden
-golden: ## rewrite the golden sessions of cmd/rtinspect, docs/snapshot.md and docs/rules.md; look at the diff before committing
+golden: ## rewrite the golden sessions of cmd/rtinspect, docs/snapshot.md, docs/rules.md and docs/standards.md; look at the diff before committing
 	@go test -tags $(TAGS) ./cmd/rtinspect -update
 	@go test -tags $(TAGS) ./inspect -run '^TestSchema$$' -update
-	@go test -tags $(TAGS) ./inspect/audit -run '^TestDocs$$' -update
+	@go test -tags $(TAGS) ./inspect/audit -run '^Test(Docs|StandardsDocument)$$' -update
 	@git --no-pager diff --stat -- cmd/rtinspect docs
 
 .PHONY: clean

@@ -27,10 +27,12 @@ func (v *invocation) auditCommand() *cli.Command {
 			"same cause, rules share a line. Wide adds the evidence, the conditions of attack paths with how to take each away, and " +
 			"what a finding contains. With CONTAINER, only findings of these are shown, and none of the node. JSON and YAML are an " +
 			"object. The exit status is 0 when all is determined, whatever was found; 1 when containers or sockets may be missing, or " +
-			"something shown is unknown; 3 with --exit-code when the findings reach the level of --fail-on.",
-		UsageText: "rtinspect audit\nrtinspect audit web --severity info -o wide\nrtinspect audit --rule runtime-socket --rule privileged\n" +
-			"rtinspect audit --exit-code --fail-on high --fail-on-unknown\nrtinspect audit --snapshot node.json -o json | jq '.findings[] | {rule, severity, subject: .subject.name}'",
-		Flags: []cli.Flag{
+			"something shown is unknown; 3 with --exit-code when the findings reach the level of --fail-on. With --standard the controls of a standard are summed up " +
+			"instead, and for the Pod Security Standards the level of every pod told; --exit-code then asks whether a control fails.",
+		UsageText: "rtinspect audit\nrtinspect audit web --severity info -o wide\n" +
+			"rtinspect audit --exit-code --fail-on high --fail-on-unknown\nrtinspect audit --standard pss-restricted --pss-version v1.30\n" +
+			"rtinspect audit --snapshot node.json -o json | jq '.findings[] | {rule, severity, subject: .subject.name}'",
+		Flags: append(standardFlags(),
 			formatFlag(),
 			&cli.BoolFlag{Name: "no-trunc", Usage: "print whole ids and values; tables show 13 and 80 characters of them otherwise"},
 			&cli.StringFlag{Name: "severity", Value: audit.Low.String(), Usage: "show findings of at least `LEVEL`: " + severityNames()},
@@ -39,7 +41,7 @@ func (v *invocation) auditCommand() *cli.Command {
 			&cli.BoolFlag{Name: "exit-code", Usage: "exit with status 3 when findings, shown or not, reach the level of --fail-on"},
 			&cli.StringFlag{Name: "fail-on", Value: audit.High.String(), Usage: "the least `LEVEL` for --exit-code: " + severityNames()},
 			&cli.BoolFlag{Name: "fail-on-unknown", Usage: "count what is unknown, and could be of that level, as a finding for --exit-code"},
-		},
+		),
 		Action: v.audit,
 	}
 }
@@ -66,6 +68,13 @@ func (v *invocation) audit(c *cli.Context) error {
 	node, err := options(c)
 	if err != nil {
 		return err
+	}
+	by, wanted, err := assessment(c)
+	switch {
+	case err != nil:
+		return err
+	case wanted:
+		return v.assess(c, o, node, by)
 	}
 	flags, err := readAuditFlags(c)
 	if err != nil {

@@ -130,6 +130,8 @@ func flagValues(f cli.Flag) []string {
 		return severities()
 	case "rule", "skip-rule":
 		return ruleIDs(audit.Rules())
+	case "standard":
+		return audit.StandardNames()
 	case "default":
 		return defaultNames()
 	case "runtime-endpoint", "host-root", "snapshot":

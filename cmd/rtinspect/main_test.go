@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"errors"
 	"flag"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -34,7 +36,7 @@ func TestSessions(t *testing.T) {
 		Dir:                 "testdata/script",
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"status": status, "serve": serve},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"status": status, "serve": serve, "unpack": unpack},
 	})
 }
 
@@ -71,6 +73,18 @@ func serve(ts *testscript.TestScript, _ bool, args []string) {
 			defer conn.Close() // at the end: one that nothing refers to is closed when it is collected
 		}
 	}()
+}
+
+// unpack unpacks a recorded node of package audit: unpack lab-2.4 node.json.
+func unpack(ts *testscript.TestScript, _ bool, args []string) {
+	f, err := os.Open(filepath.Join(ts.Getenv("TESTDATA"), "../../../inspect/audit/testdata", args[0]+".json.gz"))
+	ts.Check(err)
+	defer f.Close() //nolint:errcheck // opened for reading
+	r, err := gzip.NewReader(f)
+	ts.Check(err)
+	data, err := io.ReadAll(r)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), data, 0o644))
 }
 
 // process runs rtinspect as a process of its own: this test's program, which is rtinspect when it is called so.

@@ -55,7 +55,7 @@ func record(t *testing.T, version string, s inspect.Snapshot) {
 		return !strings.HasPrefix(k.Path, folder)
 	})
 	s.Containers = slices.DeleteFunc(s.Containers, func(r inspect.Report) bool {
-		return r.Kind == inspect.KindSandbox && !slices.Contains([]string{"pod-hardened", "pod-host-ns", "pod-privileged"}, r.Pod.Name)
+		return r.Kind == inspect.KindSandbox && !slices.Contains([]string{"pod-default-caps", "pod-hardened", "pod-host-ns", "pod-privileged", "pod-user-namespace"}, r.Pod.Name)
 	})
 	for n := range s.Containers {
 		slim(&s.Containers[n])
@@ -92,4 +92,21 @@ func slim(r *inspect.Report) {
 	p.Mounts, p.Memory.Pressure, p.CPU.Pressure = cgroup.Fact[[]cgroup.Mount]{}, cgroup.Fact[cgroup.Pressure]{}, cgroup.Fact[cgroup.Pressure]{}
 	p.Effective.Swap = cgroup.Effective[cgroup.Limit]{}
 	r.Cgroup.InForce = inspect.KnownFact(p, r.Cgroup.InForce.Source())
+}
+
+// TestLabLevels compares the levels of the live lab's pods with the table.
+func TestLabLevels(t *testing.T) {
+	if os.Getenv("RTINSPECT_LAB") == "" {
+		t.Skip("needs the lab: make test")
+	}
+	i, err := inspect.Open(t.Context(), inspect.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer i.Close() //nolint:errcheck // nothing is lost
+	s, err := i.Snapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	compareLevels(t, os.Getenv("RTINSPECT_LAB_RUNTIME"), s)
 }

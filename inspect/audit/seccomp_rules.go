@@ -69,10 +69,7 @@ func judgeSeccompOff(c *container) outcome {
 	if c.guest() {
 		return notHere("the guest has a kernel of its own; what filters its calls is the sandbox")
 	}
-	off := known("seccomp.inForce", c.Seccomp.InForce, func(s inspect.SeccompInForce) bool { return s.Mode == inspect.SeccompDisabled })
-	if s, ok := c.Seccomp.InForce.Value(); ok {
-		off = off.saying("mode " + string(s.Mode))
-	}
+	off := c.unfiltered()
 	if off.truth == yes {
 		off = off.with(
 			Evidence{Fact: "seccomp.requested", Value: requestText(c.Seccomp.Requested), Source: c.Seccomp.Requested.Source()},
@@ -80,6 +77,15 @@ func judgeSeccompOff(c *container) outcome {
 		)
 	}
 	return found(off, Medium)
+}
+
+// unfiltered claims that no filter is in force.
+func (c *container) unfiltered() claim {
+	off := known("seccomp.inForce", c.Seccomp.InForce, func(s inspect.SeccompInForce) bool { return s.Mode == inspect.SeccompDisabled })
+	if s, ok := c.Seccomp.InForce.Value(); ok {
+		off = off.saying("mode " + string(s.Mode))
+	}
+	return off
 }
 
 func requestText(f inspect.Fact[inspect.SeccompRequest]) string {

@@ -76,15 +76,6 @@ func specificationRules() []Rule {
 
 var inFileTable = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^/proc/[^/]+(/task/[^/]+)?/fd(/|$)`) })
 
-// safeSysctls are those that the Pod Security Standards allow at the baseline
-// level, in the newest version.
-var safeSysctls = []string{
-	"kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.ip_local_reserved_ports", "net.ipv4.ip_unprivileged_port_start",
-	"net.ipv4.ping_group_range", "net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes",
-	"net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_notsent_lowat", "net.ipv4.tcp_rmem", "net.ipv4.tcp_slow_start_after_idle",
-	"net.ipv4.tcp_syncookies", "net.ipv4.tcp_wmem",
-}
-
 func judgeSysctls(c *container) outcome {
 	s, ok := c.Specification.Value()
 	if !ok {
@@ -92,10 +83,11 @@ func judgeSysctls(c *container) outcome {
 	}
 	severity := Medium
 	var evidence []Evidence
+	safe := safeSysctls(latestPSS)
 	for _, name := range sortedKeys(s.Sysctls) {
 		value := s.Sysctls[name]
 		plus := strings.Contains(name+value, "+")
-		if slices.Contains(safeSysctls, strings.ReplaceAll(name, "/", ".")) && !plus {
+		if slices.Contains(safe, strings.ReplaceAll(name, "/", ".")) && !plus {
 			continue
 		}
 		if plus {
