@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lints both modules and the shell scripts. Everything is looked at, even after a finding.
+# Lints all modules and the shell scripts. Everything is looked at, even after a finding.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
@@ -7,7 +7,9 @@ status=0
 hack/deps.sh lint || status=1
 golangci=$(hack/tool.sh golangci-lint) || exit
 "$golangci" run ./... || status=1
-(cd internal/lab && "$golangci" run --config ../../.golangci.yml ./...) || status=1
+for module in internal/lab internal/psa; do
+	(cd "$module" && "$golangci" run --config ../../.golangci.yml ./...) || status=1
+done
 if command -v shellcheck >/dev/null; then
 	shellcheck hack/*.sh .ci/run || status=1
 fi

@@ -600,7 +600,7 @@ They are about what a pod asks for. A node has the CRI request, and the kernel: 
 kernel has less isolation in force than that. What a privileged container has by being privileged counts for the check of that name
 alone. A container that has ended, such as an init container, is judged by its request. The level of a pod is the highest that none of
 its checks speaks against; "baseline or restricted" where something is unknown. The checks are those of k8s.io/pod-security-admission
-up to v1.37, with their names; docs/standards-differences.md lists where the node says something else than the pod's manifest.
+up to v1.37, with their names; [standards-differences.md](standards-differences.md) lists where the node says something else than the pod's manifest.
 
 `
 

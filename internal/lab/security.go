@@ -59,6 +59,7 @@ func sandboxSecurity(pod *corev1.Pod, index int) *cri.LinuxSandboxSecurityContex
 	s.RunAsGroup = int64Value(sc.RunAsGroup)
 	s.SupplementalGroups = supplementalGroups(sc)
 	s.SupplementalGroupsPolicy = groupsPolicy(sc)
+	s.SelinuxOptions = selinux(sc.SELinuxOptions)
 	return s
 }
 
@@ -79,6 +80,7 @@ func (n Node) containerSecurity(pod *corev1.Pod, index int, c corev1.Container, 
 		ReadonlyRootfs:   isTrue(sc.ReadOnlyRootFilesystem),
 		NoNewPrivs:       sc.AllowPrivilegeEscalation != nil && !*sc.AllowPrivilegeEscalation,
 		Seccomp:          seccomp,
+		SelinuxOptions:   selinux(sc.SELinuxOptions),
 		Apparmor:         n.apparmor(pod, c, sc),
 	}
 	if s.RunAsUser == nil {
@@ -111,6 +113,7 @@ func effectiveSecurity(pod *corev1.Pod, c corev1.Container) *corev1.SecurityCont
 	inherit(&sc.RunAsUser, podSC.RunAsUser)
 	inherit(&sc.RunAsGroup, podSC.RunAsGroup)
 	inherit(&sc.RunAsNonRoot, podSC.RunAsNonRoot)
+	inherit(&sc.SELinuxOptions, podSC.SELinuxOptions)
 	inherit(&sc.SeccompProfile, podSC.SeccompProfile)
 	inherit(&sc.AppArmorProfile, podSC.AppArmorProfile)
 	return sc
@@ -177,7 +180,7 @@ func idMappings(pod *corev1.Pod, index int) []*cri.IDMapping {
 }
 
 func hasPrivileged(pod *corev1.Pod) bool {
-	return slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool {
+	return slices.ContainsFunc(slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers), func(c corev1.Container) bool {
 		return c.SecurityContext != nil && isTrue(c.SecurityContext.Privileged)
 	})
 }
@@ -259,6 +262,13 @@ func requestedAppArmor(pod *corev1.Pod, c corev1.Container, sc *corev1.SecurityC
 		return &cri.SecurityProfile{ProfileType: cri.SecurityProfile_Unconfined}
 	}
 	return &cri.SecurityProfile{ProfileType: cri.SecurityProfile_Localhost, LocalhostRef: local}
+}
+
+func selinux(o *corev1.SELinuxOptions) *cri.SELinuxOption {
+	if o == nil {
+		return nil
+	}
+	return &cri.SELinuxOption{User: o.User, Role: o.Role, Type: o.Type, Level: o.Level}
 }
 
 // supplementalGroups are fsGroup first, then the rest, as the kubelet sends.

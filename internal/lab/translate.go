@@ -62,6 +62,7 @@ func (n Node) Sandbox(pod *corev1.Pod, index int) *cri.PodSandboxConfig {
 		LogDirectory: n.podLogs(pod),
 		Labels:       podLabels(pod),
 		Annotations:  podAnnotations(pod),
+		PortMappings: portMappings(pod),
 		Linux: &cri.LinuxPodSandboxConfig{
 			CgroupParent:    n.podCgroup(pod),
 			Sysctls:         podSysctls(pod),
@@ -177,6 +178,19 @@ func containerEnv(c corev1.Container) []*cri.KeyValue {
 		env = append(env, &cri.KeyValue{Key: e.Name, Value: []byte(e.Value)})
 	}
 	return env
+}
+
+// portMappings are those of all containers but init containers.
+func portMappings(pod *corev1.Pod) []*cri.PortMapping {
+	var out []*cri.PortMapping
+	for _, c := range pod.Spec.Containers {
+		for _, p := range c.Ports {
+			out = append(out, &cri.PortMapping{
+				Protocol: cri.Protocol(cri.Protocol_value[string(p.Protocol)]), ContainerPort: p.ContainerPort, HostPort: p.HostPort, HostIp: p.HostIP,
+			})
+		}
+	}
+	return out
 }
 
 func podSysctls(pod *corev1.Pod) map[string]string {

@@ -370,3 +370,27 @@ containers: [{name: app, image: busybox, securityContext: {privileged: true}}]`)
 		t.Errorf("got %v", s)
 	}
 }
+
+// TestOutsideManifests: the lab has no way to give a pod ports of the host or an
+// SELinux label, and refuses such manifests; the translation has them.
+func TestOutsideManifests(t *testing.T) {
+	p := pod(t, "containers: [{name: app, image: busybox}]")
+	p.Spec.SecurityContext = &corev1.PodSecurityContext{SELinuxOptions: &corev1.SELinuxOptions{Type: "container_t"}}
+	p.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 53, HostPort: 5353, HostIP: "127.0.0.1", Protocol: "UDP"}}
+	p.Spec.InitContainers = []corev1.Container{{
+		Name: "init", SecurityContext: &corev1.SecurityContext{Privileged: new(true)}, Ports: []corev1.ContainerPort{{HostPort: 1}},
+	}}
+	s := testNode.Sandbox(p, 0)
+	want := &cri.PortMapping{Protocol: cri.Protocol_UDP, ContainerPort: 53, HostPort: 5353, HostIp: "127.0.0.1"}
+	if len(s.PortMappings) != 1 || s.PortMappings[0].String() != want.String() {
+		t.Errorf("ports %v", s.PortMappings)
+	}
+	sc := s.Linux.SecurityContext
+	if !sc.Privileged || sc.SelinuxOptions.GetType() != "container_t" || container(t, testNode, p).Linux.SecurityContext.SelinuxOptions.GetType() != "container_t" {
+		t.Errorf("got %v", sc)
+	}
+	p.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{SELinuxOptions: &corev1.SELinuxOptions{Type: "container_init_t"}}
+	if got := container(t, testNode, p).Linux.SecurityContext.SelinuxOptions.GetType(); got != "container_init_t" {
+		t.Errorf("type %s", got)
+	}
+}
