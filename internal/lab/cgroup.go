@@ -191,10 +191,14 @@ func labCgroups(f folders, hs []hierarchy) []string {
 	return out
 }
 
+// endTimeout is how long processes may take to end once they are killed, and
+// groups to be free once those have ended: moments, even on a slow machine.
+const endTimeout = time.Minute
+
 // killCgroups kills every process in the lab's cgroups and waits until none
 // is left. A frozen process dies only once thawed.
 func killCgroups(f folders, hs []hierarchy) error {
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(endTimeout)
 	for {
 		alive := 0
 		for _, dir := range labCgroups(f, hs) {
@@ -241,7 +245,7 @@ func thaw(dir string) {
 // removeCgroups removes the lab's folders; a group stays busy for a moment
 // after its last process.
 func removeCgroups(f folders, hs []hierarchy) error {
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(endTimeout)
 	for {
 		var failed error
 		for _, dir := range labCgroups(f, hs) {

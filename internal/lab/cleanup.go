@@ -54,7 +54,7 @@ func killContainerd(f folders, hs []hierarchy) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.pid(), err)
 	}
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(endTimeout)
 	for slices.ContainsFunc(hs, func(h hierarchy) bool {
 		return slices.Contains(cgroupProcs(runtimeCgroup(f, h)), pid)
 	}) {
@@ -145,7 +145,7 @@ func removeDeadSockets(f folders) error {
 // mount that stays busy, as when somebody's shell is in it, is detached: it is
 // gone for all to see, and its last user frees it.
 func unmountBelow(dirs ...string) error {
-	patient := time.Now().Add(2 * time.Second)
+	patient := time.Now().Add(10 * time.Second)
 	for {
 		mounts, err := mountsBelow(dirs...)
 		if err != nil || len(mounts) == 0 {
@@ -193,11 +193,12 @@ func mountsBelow(dirs ...string) ([]string, error) {
 	return out, lines.Err()
 }
 
-// removeBases removes the folders of all labs after the last one.
+// removeBases removes the folders of all labs after the last one. One that is a
+// mount point stays.
 func removeBases() error {
 	for _, dir := range []string{stateBase, rootBase} {
 		err := unix.Rmdir(dir)
-		if err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EEXIST) && !errors.Is(err, fs.ErrNotExist) {
+		if err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EEXIST) && !errors.Is(err, unix.EBUSY) && !errors.Is(err, fs.ErrNotExist) {
 			return &fs.PathError{Op: "rmdir", Path: dir, Err: err}
 		}
 	}

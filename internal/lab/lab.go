@@ -189,7 +189,7 @@ func (l *Lab) configure(t toolset) error {
 	if err := writeCNI(f, n); err != nil {
 		return err
 	}
-	crictlConfig := fmt.Sprintf("runtime-endpoint: unix://%s\nimage-endpoint: unix://%s\ntimeout: 10\n", f.socket(), f.socket())
+	crictlConfig := fmt.Sprintf("runtime-endpoint: unix://%s\nimage-endpoint: unix://%s\ntimeout: 60\n", f.socket(), f.socket())
 	if err := writeFile(f.crictl(), []byte(crictlConfig), 0o644); err != nil {
 		return err
 	}

@@ -54,7 +54,9 @@ func testName(kind string) string { return fmt.Sprintf("t%d-%s", os.Getpid(), ki
 func program(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "lab")
-	if out, err := exec.Command("go", "build", "-o", path, "./cmd/lab").CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-o", path, "./cmd/lab")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	return path

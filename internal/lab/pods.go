@@ -20,7 +20,7 @@ const (
 	// mostly work of the machine's CPUs, so more gain nothing.
 	podWorkers = 4
 	// stateTimeout is how long all containers may take to get where they shall.
-	stateTimeout = 60 * time.Second
+	stateTimeout = 5 * time.Minute
 	// oomPod is the pod whose container shall be killed for its memory.
 	oomPod = "pod-oom"
 )

@@ -11,9 +11,12 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/rtinspect/rtinspect/internal/lab"
 )
@@ -21,10 +24,13 @@ import (
 const usage = `usage: lab run [flags] -- CMD [ARGS]   start a lab, run CMD in it, remove it
        lab up [flags]                  start a lab that stays
        lab down [--name N]             remove a lab, and those left behind
-       lab install [flags] [crictl]    install or build what a lab needs
+       lab install [flags] [crictl|vm]  install or build what a lab needs, and what vm needs
        lab status                      list the labs
+       lab vm [vm flags] -- CMD [ARGS] run CMD on a kernel of its own, with cgroup v2 and AppArmor, in a
+                                       virtual machine with this machine's files; its writes are lost
 flags: --runtime 1.6|2.4  --pods a,b|all|none  --scale PODSxCONTAINERS
        --exec-tools crictl  --name N  -q
+vm flags: --kernel 6.1  --memory 3G  --timeout 20m  --out DIR (CMD may write there)  -q
 `
 
 // Exit statuses, besides those of the command that runs in the lab.
@@ -72,8 +78,9 @@ func (a *app) dispatch(args []string) (int, error) {
 		return 0, usageError("want a command")
 	}
 	commands := map[string]func([]string) (int, error){
-		"run": a.run, "up": a.up, "down": a.down, "install": a.install, "status": a.status,
-		"help": func([]string) (int, error) { return 0, flag.ErrHelp },
+		"run": a.run, "up": a.up, "down": a.down, "install": a.install, "status": a.status, "vm": a.vm,
+		lab.InitCommand: func([]string) (int, error) { return exitError, lab.Init() },
+		"help":          func([]string) (int, error) { return 0, flag.ErrHelp },
 	}
 	if command, ok := commands[strings.TrimLeft(args[0], "-")]; ok {
 		return command(args[1:])
@@ -292,8 +299,13 @@ func (a *app) install(args []string) (int, error) {
 	if err := f.parse(args); err != nil {
 		return 0, err
 	}
+	withVM := false
 	for _, tool := range f.Args() {
-		f.tools = tool
+		if tool == "vm" {
+			withVM = true
+		} else {
+			f.tools = tool
+		}
 	}
 	o, err := a.options(f)
 	if err != nil {
@@ -301,7 +313,10 @@ func (a *app) install(args []string) (int, error) {
 	}
 	ctx, cancel := interruptible()
 	defer cancel()
-	return exitOK, lab.Install(ctx, o.Runtime, o.Crictl, a.log)
+	if err := lab.Install(ctx, o.Runtime, o.Crictl, a.log); err != nil || !withVM {
+		return exitOK, err
+	}
+	return exitOK, lab.InstallVM(ctx, lab.Kernel61, a.log)
 }
 
 func (a *app) status(args []string) (int, error) {
@@ -317,4 +332,46 @@ func (a *app) status(args []string) (int, error) {
 		fmt.Fprintf(a.stdout, "%s\t%s\tcontainerd %s\t%d pods\t%s\n", l.Name, l.State, l.Containerd, len(l.Pods), l.Socket)
 	}
 	return exitOK, nil
+}
+
+// Exit statuses of vm, besides those of its command, as of timeout(1).
+const (
+	exitTimeout = 124
+	exitMachine = 125 // the machine did not do it
+)
+
+var memorySize = regexp.MustCompile(`^[1-9][0-9]*[MG]$`)
+
+func (a *app) vm(args []string) (int, error) {
+	f := a.flags("vm")
+	o := lab.VMOptions{Stdout: a.stdout, Stderr: a.stderr, Log: a.log}
+	f.StringVar(&o.Kernel, "kernel", lab.Kernel61, "")
+	f.StringVar(&o.Memory, "memory", "3G", "")
+	f.StringVar(&o.Out, "out", "", "")
+	f.DurationVar(&o.Timeout, "timeout", 20*time.Minute, "")
+	if err := f.parse(args); err != nil {
+		return 0, err
+	}
+	switch o.Args = f.Args(); {
+	case len(o.Args) == 0:
+		return 0, usageError("vm: want -- CMD [ARGS]")
+	case !slices.Contains(lab.Kernels(), o.Kernel):
+		return 0, usageError("no kernel %q: want %s", o.Kernel, strings.Join(lab.Kernels(), ", "))
+	case !memorySize.MatchString(o.Memory):
+		return 0, usageError("memory %q: want a size as 3G or 512M", o.Memory)
+	case o.Timeout <= 0:
+		return 0, usageError("timeout %s: want more than none", o.Timeout)
+	}
+	ctx, cancel := interruptible()
+	defer cancel()
+	status, err := lab.RunVM(ctx, o)
+	switch {
+	case err == nil:
+		return status, nil
+	case errors.Is(err, lab.ErrTimeout):
+		return exitTimeout, err
+	case ctx.Err() != nil:
+		return started(ctx, err)
+	}
+	return exitMachine, err
 }

@@ -26,6 +26,11 @@ func TestUsage(t *testing.T) {
 		{"down --runtime 1.6", "not defined: -runtime"},
 		{"install nerdctl", "no tool"},
 		{"status --name x", "not defined"},
+		{"vm", "want -- CMD"},
+		{"vm --kernel 2.6 -- true", `no kernel "2.6": want 6.1`},
+		{"vm --memory 3 -- true", `memory "3": want a size`},
+		{"vm --timeout 0s -- true", "timeout 0s"},
+		{"vm --timeout 5 -- true", "invalid value"},
 	} {
 		var stdout, stderr bytes.Buffer
 		status := run(strings.Fields(test.args), nil, &stdout, &stderr)
