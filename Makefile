@@ -29,7 +29,7 @@ demo: build bin/lab ## show rtinspect on a private containerd (root)
 	@hack/demo.sh
 
 .PHONY: test
-test: ## run everything that must pass: unit, race, fuzz, the real containerds (root), lint
+test: ## run everything that must pass: unit, race, fuzz, the real containerds (root), on two kernels, lint
 	@hack/test.sh
 
 .PHONY: unit

@@ -72,7 +72,7 @@ check lab make --no-print-directory bin/lab
 if [ "$root" = yes ]; then
 	# Minutes on a new machine, which would count against the time limit of a test that needs it first.
 	check install-1.6 bin/lab install --runtime 1.6 crictl
-	check install-2.4 bin/lab install --runtime 2.4 crictl
+	check install-2.4 bin/lab install --runtime 2.4 crictl vm
 fi
 tests unit go test -json -race -tags "${TAGS:-}" -skip '^TestLab' ./...
 tests lab-module env -C internal/lab go test -json ./...
@@ -89,5 +89,12 @@ for runtime in 1.6 2.4; do
 		verdict "$step" SKIP 0 <<<"a containerd of its own needs root"
 	fi
 done
+# The same on a kernel with cgroup v2, AppArmor and a root with every capability.
+step=lab-vm-2.4
+if [ "$root" = yes ]; then
+	tests "$step" timeout --kill-after=1m 30m hack/vmtest.sh 2.4
+else
+	verdict "$step" SKIP 0 <<<"a containerd of its own needs root"
+fi
 check lint hack/lint.sh
 exit "$status"

@@ -112,7 +112,7 @@ func TestLabOnlyReads(t *testing.T) {
 func traced(t *testing.T, rtinspect string, args []string) []string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "calls")
-	cmd := exec.Command("strace", append([]string{"-f", "-qq", "-e", "trace=" + forbidden, "-e", "signal=none", "-o", file, rtinspect}, args...)...)
+	cmd := exec.Command("strace", append([]string{"-f", "--seccomp-bpf", "-qq", "-e", "trace=" + forbidden, "-e", "signal=none", "-o", file, rtinspect}, args...)...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	// Of the node something may be unknown, as with securityfs: it was tried to be read.

@@ -74,6 +74,7 @@ cat /sys/fs/cgroup/cgroup.subtree_control
 cat /proc/self/cgroup
 cat /sys/kernel/security/lsm; echo
 grep CapEff /proc/self/status
+readlink /dev/fd /dev/stdin
 sleep 1000 &
 echo to stderr >&2
 echo result >"$RTINSPECT_VM_OUT/file"
@@ -86,7 +87,7 @@ exit 7`
 		t.Fatalf("status %d, %v, stderr %q, stdout %q", status, err, stderr, stdout)
 	}
 	want := "of the host\n6.1 it's " + folder + "\ncpuset cpu io memory hugetlb pids rdma misc\n0::/session.scope\n" +
-		"lockdown,capability,landlock,yama,apparmor,tomoyo,bpf\nCapEff:\t000001ffffffffff\n"
+		"lockdown,capability,landlock,yama,apparmor,tomoyo,bpf\nCapEff:\t000001ffffffffff\n/proc/self/fd\n/proc/self/fd/0\n"
 	if stdout.String() != want {
 		t.Errorf("stdout:\n%swant:\n%s", stdout, want)
 	}

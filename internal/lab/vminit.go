@@ -236,6 +236,11 @@ func (s session) prepare() error {
 	if err := mountAll(mounts); err != nil {
 		return err
 	}
+	for name, target := range map[string]string{"fd": "", "stdin": "/0", "stdout": "/1", "stderr": "/2"} {
+		if err := os.Symlink("/proc/self/fd"+target, "/dev/"+name); err != nil {
+			return err
+		}
+	}
 	if err := delegateAll(); err != nil {
 		return err
 	}

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Usage: hack/vmtest.sh RUNTIME [TESTFLAG...]
+#
+# Runs the tests that need a lab on a kernel of their own, and prints what go test -json does. All is built here, as compiling is
+# slow there. This script runs itself again, inside, for the tests; the flags, as -test.run '^TestLabNS$', go to each package's.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit
+
+# inside WORK FLAG...: runs each package's tests where its sources are.
+inside() {
+	local work=$1 status=0 package folder
+	shift
+	while read -r package folder; do
+		cd "$folder" || exit
+		"$work/test2json" -t -p "$package" "$work/${package##*/}.test" -test.v=test2json -test.timeout 15m \
+			-test.run '^TestLab' "$@" </dev/null || status=1
+	done <"$work/packages"
+	exit "$status"
+}
+
+if [ "${1:-}" = inside ]; then
+	inside "${@:2}"
+fi
+
+runtime=${1:?usage: $0 RUNTIME [TESTFLAG...]}
+shift
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+make --no-print-directory build bin/lab || exit
+bin/lab install --runtime "$runtime" crictl vm || exit
+go test -c -tags "${TAGS:-}" -o "$work/" ./... >/dev/null || exit
+CGO_ENABLED=0 go build -o "$work/test2json" cmd/test2json || exit
+go list -f '{{.ImportPath}} {{.Dir}}' ./... | while read -r package folder; do
+	test=$work/${package##*/}.test
+	if [ -x "$test" ] && [ -n "$(cd "$folder" && "$test" -test.list '^TestLab')" ]; then
+		echo "$package $folder"
+	fi
+done >"$work/packages"
+export RTINSPECT_BINARY=$PWD/bin/rtinspect
+bin/lab vm --timeout 25m -- bin/lab run --runtime "$runtime" --exec-tools crictl -- hack/vmtest.sh inside "$work" "$@"
