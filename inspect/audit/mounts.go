@@ -8,6 +8,7 @@ import (
 
 	"github.com/rtinspect/rtinspect/caps"
 	"github.com/rtinspect/rtinspect/inspect"
+	"github.com/rtinspect/rtinspect/nsdiff"
 )
 
 // hostClass is a part of the node's file system that is worth a rule.
@@ -140,6 +141,7 @@ func (c *container) hostMounts() ([]hostMount, claim) {
 		return c.declaredHostMounts(mounts)
 	}
 	none := isTrue(false, Evidence{Fact: "mounts.inForce", Value: fmt.Sprintf("none of %d mounts", len(mounts.InForce)), Source: c.Mounts.Source()})
+	ipc := c.namespace(nsdiff.IPC)
 	var list []hostMount
 	for _, m := range mounts.InForce {
 		fact := "mounts.inForce." + m.Point
@@ -150,7 +152,10 @@ func (c *container) hostMounts() ([]hostMount, claim) {
 			none = either(none, unsureOf(fact, causeOf(m.Host)))
 		case m.Kind == "":
 			none = either(none, unsureOf(fact, errors.New("what it is for is not known")))
-		case m.Kind == inspect.MountHost && !c.ownFolder(host.Paths) && !isSharedMemory(m, host):
+		case m.Kind != inspect.MountHost || c.ownFolder(host.Paths) || showsIPC(m, host) && ipc.truth == yes:
+		case showsIPC(m, host) && ipc.truth == unsure:
+			none = either(none, ipc)
+		default:
 			list = append(list, hostMount{point: m.Point, path: nameOnHost(m, host), readonly: m.Readonly, fact: fact, source: c.Mounts.Source()})
 		}
 	}
@@ -171,10 +176,10 @@ func (c *container) ownFolder(paths []string) bool {
 	return slices.ContainsFunc(paths, func(p string) bool { return strings.Contains(p, "/"+c.ID+"/") })
 }
 
-// isSharedMemory takes the node's /dev/shm, which comes with its ipc namespace:
-// see host-ipc.
-func isSharedMemory(m inspect.ContainerMount, host inspect.HostView) bool {
-	return m.Point == "/dev/shm" && slices.Contains(host.Paths, "/dev/shm")
+// showsIPC takes the node's /dev/shm and /dev/mqueue. A runtime mounts them for a
+// container in the node's ipc namespace, and they add nothing to it: see host-ipc.
+func showsIPC(m inspect.ContainerMount, host inspect.HostView) bool {
+	return (m.Point == "/dev/shm" || m.Point == "/dev/mqueue") && slices.Contains(host.Paths, m.Point)
 }
 
 // declaredHostMounts are those of a guest's specification.

@@ -44,7 +44,7 @@ func namespaceRules() []Rule {
 		{
 			ID: "host-ipc", Title: "the container shares the node's memory segments", Severity: Medium, pause: podsNamespaces,
 			Meaning: "It is in the node's ipc namespace: System V shared memory, semaphores and message queues of the node's programs, and " +
-				"with them the node's /dev/shm.",
+				"with them the node's /dev/shm and /dev/mqueue.",
 			Remedy:     "hostIPC: false.",
 			References: slices.Concat(baseline("hostNamespaces"), k8s("5.2.4"), docker("5.17"), nsa("C-0038"), man("ipc_namespaces(7)")),
 			judge:      func(c *container) outcome { return found(c.namespace(nsdiff.IPC), Medium) },

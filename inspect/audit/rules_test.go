@@ -42,6 +42,15 @@ func hostFolder(path string, readonly bool) change {
 	return withMount(m, path)
 }
 
+// ipcFolders are what a runtime mounts for a pod in the node's ipc namespace.
+func ipcFolders(s *inspect.Snapshot, r *inspect.Report) {
+	for point, kind := range map[string]string{"/dev/shm": "tmpfs", "/dev/mqueue": "mqueue"} {
+		m := inspect.ContainerMount{Kind: inspect.MountHost}
+		m.Point, m.Root, m.Type = point, "/", kind
+		withMount(m, point)(s, r)
+	}
+}
+
 func kernelMount(kind, point string, readonly bool) change {
 	m := inspect.ContainerMount{Kind: inspect.MountOwn, Readonly: readonly}
 	m.Point, m.Root, m.Type = point, "/", kind
@@ -339,6 +348,8 @@ var cases = []struct {
 	{"host-programs", "writable", "", hostFolder("/usr/local/bin", false), Fail, Critical},
 	{"host-programs", "read-only", "", hostFolder("/lib/modules", true), Fail, Low},
 	{"host-kernel", "the node's proc", "", hostFolder("/proc", false), Fail, Critical},
+	{"host-kernel", "what comes with the ipc namespace", "pod-host-ns", ipcFolders, Pass, Info},
+	{"host-kernel", "the same without the namespace", "", ipcFolders, Fail, Critical},
 	{"host-logs", "read-only", "", hostFolder("/var/log", true), Fail, Low},
 	{"host-path", "some folder", "", hostFolder("/srv/data", false), Fail, Medium},
 	{"mount-propagation", "shared", "", func(s *inspect.Snapshot, r *inspect.Report) {
