@@ -1,0 +1,380 @@
+package cgroup_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rtinspect/rtinspect/cgroup"
+	"github.com/rtinspect/rtinspect/inspect"
+)
+
+// unified returns the containers of a lab on cgroup v2, by the name of their pod.
+func unified(t *testing.T) map[string]inspect.Container {
+	t.Helper()
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err != nil {
+		t.Skip("needs cgroup v2 alone: hack/vmtest.sh")
+	}
+	return labContainers(t)
+}
+
+// folderOf is a container's own cgroup, as the kernel names it.
+func folderOf(t *testing.T, c inspect.Container) string {
+	t.Helper()
+	pid, _ := c.PID.Value()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	path, ok := strings.CutPrefix(strings.TrimSpace(string(data)), "0::")
+	if err != nil || !ok {
+		t.Fatalf("%s: %q, %v", c.Name, data, err)
+	}
+	return filepath.Join("/sys/fs/cgroup", path)
+}
+
+func readSetting(t *testing.T, dir, file string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(data))
+}
+
+// set writes a setting of a cgroup and takes it back after the test.
+func set(t *testing.T, dir, file, text string) {
+	t.Helper()
+	before := readSetting(t, dir, file)
+	write := func(text string) {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(text)
+	t.Cleanup(func() { write(before) })
+}
+
+// runIn runs a shell script in a cgroup until it ends.
+func runIn(t *testing.T, dir, script string) error {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", "echo 0 >"+dir+"/cgroup.procs; "+script)
+	return cmd.Run()
+}
+
+// show is a fact's value as text, or that there is none.
+func show[T any](f cgroup.Fact[T]) string {
+	if v, ok := f.Value(); ok {
+		return fmt.Sprint(v)
+	}
+	return f.Known().String()
+}
+
+func count(t *testing.T, name string, f cgroup.Fact[cgroup.Count]) uint64 {
+	t.Helper()
+	n, ok := f.Value()
+	if !ok {
+		t.Fatalf("%s: %s, %v", name, f.Known(), f.Cause())
+	}
+	return uint64(n)
+}
+
+// TestLabUnifiedLimits: the kernel's files say what the manifest asks for, and so do we.
+func TestLabUnifiedLimits(t *testing.T) {
+	c := unified(t)["pod-with-limits"]
+	dir := folderOf(t, c)
+	p := labProcess(t, c)
+	if mode := show(p.Mode); mode != string(cgroup.Unified) {
+		t.Errorf("mode %s", mode)
+	}
+	if got := show(p.Folder); got != dir {
+		t.Errorf("folder %s, want %s", got, dir)
+	}
+	now, _ := cgroup.WeightFromShares(256)
+	for file, test := range map[string]struct{ want, got string }{
+		"memory.max":      {"134217728", show(p.Memory.Max)},
+		"memory.high":     {"max", show(p.Memory.High)},
+		"memory.swap.max": {readSetting(t, dir, "memory.swap.max"), show(p.Memory.SwapMax)},
+		"cpu.max":         {"50000 100000", show(p.CPU.Max)},
+		"cpu.weight":      {strconv.FormatUint(now, 10), show(p.CPU.Weight)},
+		"pids.max":        {"max", show(p.Pids.Max)},
+	} {
+		if has := readSetting(t, dir, file); has != test.want || test.got != test.want {
+			t.Errorf("%s has %q, we say %q, want %q", file, has, test.got, test.want)
+		}
+	}
+	for name, known := range map[string]cgroup.Known{
+		"v1's shares": p.CPU.Shares.Known(), "v1's memory and swap": p.Memory.MemorySwapMax.Known(), "v1's soft limit": p.Memory.SoftLimit.Known(),
+	} {
+		if known != cgroup.Absent {
+			t.Errorf("%s: %s, want absent", name, known)
+		}
+	}
+	if len(p.Release) > 0 {
+		t.Errorf("release agents: %+v", p.Release)
+	}
+}
+
+// TestLabWeight: runtimes make a weight of shares by two formulas, and both are what was asked for; others are not.
+func TestLabWeight(t *testing.T) {
+	c := unified(t)["pod-with-limits"]
+	dir := folderOf(t, c)
+	want := wanted(t, "pod-with-limits")
+	for weight, drifts := range map[string]int{"35": 0, "10": 0, "100": 1} { // of 256 shares
+		set(t, dir, "cpu.weight", weight)
+		if got := want.Drift(labProcess(t, c)); len(got) != drifts {
+			t.Errorf("weight %s: %+v", weight, got)
+		}
+	}
+}
+
+// TestLabTighterPod: what holds is the least of all levels: here the pod's. A setting that was changed behind the runtime's
+// back is a difference from what was asked for.
+func TestLabTighterPod(t *testing.T) {
+	c := unified(t)["pod-with-limits"]
+	dir := folderOf(t, c)
+	pod := filepath.Dir(dir)
+	set(t, pod, "memory.max", strconv.Itoa(64<<20))
+	set(t, pod, "cpu.max", "20000 100000")
+	set(t, pod, "pids.max", "77")
+	p := labProcess(t, c)
+	if got, want := leasts(t, p), "67108864 pod, 20000 100000 pod"; got != want {
+		t.Errorf("in force: %s, want %s", got, want)
+	}
+	pids, ok := p.Effective.Pids.Value()
+	if limit := show(pids.Limit); !ok || limit != "77" || pids.Kind != cgroup.KindPod {
+		t.Errorf("processes: %s by %s, %v", limit, pids.Kind, p.Effective.Pids.Cause())
+	}
+	if path := strings.TrimPrefix(pod, "/sys/fs/cgroup"); pids.Path != path {
+		t.Errorf("the pod is %s, want %s", pids.Path, path)
+	}
+	if drift := wanted(t, "pod-with-limits").Drift(p); len(drift) > 0 {
+		t.Errorf("the container's own limits are as they were: %+v", drift)
+	}
+	set(t, dir, "memory.max", "max")
+	if drift := wanted(t, "pod-with-limits").Drift(labProcess(t, c)); len(drift) != 1 || drift[0].Setting != "memory" || drift[0].Have != "max" {
+		t.Errorf("without the limit: %+v", drift)
+	}
+}
+
+// TestLabOutOfMemory: the kernel kills what takes more than the limit, and counts it.
+func TestLabOutOfMemory(t *testing.T) {
+	c := unified(t)["pod-with-limits"]
+	dir := folderOf(t, c)
+	if before := labProcess(t, c).Memory; count(t, "killed", before.OOMKill) != 0 {
+		t.Skip("the container was out of memory before")
+	}
+	// The kubelet has all processes of a container killed together; here only the one that is started now may be.
+	if m := labProcess(t, c).Memory; show(m.OOMGroup) != "true" {
+		t.Errorf("killed together: %s, %v", show(m.OOMGroup), m.OOMGroup.Cause())
+	}
+	set(t, dir, "memory.oom.group", "0")
+	// The pod has the same limit, and its sandbox uses some of that: the pod would be the one at its limit.
+	set(t, filepath.Dir(dir), "memory.max", "max")
+	err := runIn(t, dir, "exec tail /dev/zero")
+	if err == nil || !strings.Contains(err.Error(), "killed") {
+		t.Fatalf("what takes all memory ended with %v", err)
+	}
+	m := labProcess(t, c).Memory
+	if n := count(t, "killed", m.OOMKill); n != 1 {
+		t.Errorf("killed: %d", n)
+	}
+	if n := count(t, "at the limit", m.MaxEvents); n == 0 {
+		t.Error("it was never at its limit")
+	}
+	if n := count(t, "out of memory", m.OOM); n == 0 {
+		t.Error("it was never out of memory")
+	}
+	if n := count(t, "peak", m.Peak); n < 120<<20 || n > 128<<20 {
+		t.Errorf("peak: %d, want just below 128 MiB", n)
+	}
+	if m := labProcess(t, c).Memory; show(m.OOMGroup) != "false" {
+		t.Errorf("killed together: %s, %v", show(m.OOMGroup), m.OOMGroup.Cause())
+	}
+	if got := killed(t, dir); got != "oom_kill 1" {
+		t.Errorf("memory.events: %s", got)
+	}
+}
+
+// killed is the line of memory.events with the number of processes that were killed.
+func killed(t *testing.T, dir string) string {
+	t.Helper()
+	lines := strings.Split(readSetting(t, dir, "memory.events"), "\n")
+	n := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(line, "oom_kill ") })
+	if n < 0 {
+		t.Fatalf("memory.events of %s: %q", dir, lines)
+	}
+	return lines[n]
+}
+
+// TestLabKilledPod: the pod whose container was killed for its memory has the number, though the container's cgroup is gone.
+func TestLabKilledPod(t *testing.T) {
+	unified(t)
+	i, err := inspect.Open(t.Context(), inspect.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer i.Close()
+	list, err := i.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := slices.IndexFunc(list, func(c inspect.Container) bool {
+		return c.Kind == inspect.KindSandbox && c.Pod != nil && c.Pod.Name == "pod-oom"
+	})
+	if n < 0 {
+		t.Fatal("no sandbox of pod-oom")
+	}
+	pod := filepath.Dir(folderOf(t, list[n]))
+	if got := killed(t, pod); got == "oom_kill 0" {
+		t.Errorf("memory.events of %s: %s", pod, got)
+	}
+}
+
+// TestLabThrottled: a container that wants more than its processor time is stopped, which is counted; that it waits is its
+// pressure.
+func TestLabThrottled(t *testing.T) {
+	c := unified(t)["pod-with-limits"]
+	dir := folderOf(t, c)
+	before := labProcess(t, c).CPU
+	deadline := time.Now().Add(time.Minute)
+	for cpu := before; count(t, "throttled", cpu.Throttled) == count(t, "throttled", before.Throttled); cpu = labProcess(t, c).CPU {
+		if time.Now().After(deadline) {
+			t.Fatal("never throttled")
+		}
+		if err := runIn(t, dir, "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := labProcess(t, c)
+	for name, grew := range map[string]bool{
+		"usage":          count(t, "usage", p.CPU.Usage) > count(t, "usage", before.Usage),
+		"periods":        count(t, "periods", p.CPU.Periods) > count(t, "periods", before.Periods),
+		"throttled time": count(t, "throttled time", p.CPU.ThrottledTime) > count(t, "throttled time", before.ThrottledTime),
+	} {
+		if !grew {
+			t.Errorf("%s did not grow: %+v", name, p.CPU)
+		}
+	}
+	pressure, ok := p.CPU.Pressure.Value()
+	if !ok || pressure.Some.Total == 0 || pressure.Full.Total == 0 || pressure.FullAbsent {
+		t.Errorf("pressure: %+v, %v", pressure, p.CPU.Pressure.Cause())
+	}
+	for name, f := range map[string]cgroup.Fact[cgroup.Pressure]{"memory": p.Memory.Pressure, "io": p.IO.Pressure} {
+		if !strings.HasPrefix(readSetting(t, dir, name+".pressure"), "some ") || f.Known() != cgroup.Present {
+			t.Errorf("%s.pressure: %s, %v", name, f.Known(), f.Cause())
+		}
+	}
+}
+
+// TestLabSystemdNames: a process is found in the cgroups that systemd would make, as it is in the runtime's.
+func TestLabSystemdNames(t *testing.T) {
+	c := unified(t)["pod-with-limits"]
+	if p := labProcess(t, c).Place; p.Driver != cgroup.Cgroupfs || p.QoS != "burstable" || p.Container != c.ID || p.Pod != c.Pod.UID {
+		t.Errorf("the runtime's: %+v", p)
+	}
+	const uid, id = "0b3f2f5c-3a1e-4c4e-9d57-8a3c2f7a6b10", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	names := []string{
+		"kubepods.slice", "kubepods-burstable.slice", "kubepods-burstable-pod" + strings.ReplaceAll(uid, "-", "_") + ".slice", "cri-containerd-" + id + ".scope",
+	}
+	dir := "/sys/fs/cgroup"
+	for _, name := range names {
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+memory +pids"), 0); err != nil {
+			t.Fatal(err)
+		}
+		dir = filepath.Join(dir, name)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := removeWhenEmpty(filepath.Join("/sys/fs/cgroup", strings.Join(names[:slices.Index(names, name)+1], "/"))); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	set(t, dir, "memory.max", "8388608")
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", "echo 0 >"+dir+"/cgroup.procs; echo; exec sleep 1000")
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	p, err := cgroup.Reader{}.Process(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := cgroup.Place{
+		Path: "/" + strings.Join(names, "/"), Container: id, Runtime: "containerd", Driver: cgroup.Systemd, Pod: uid, QoS: "burstable",
+	}
+	if p.Place != want {
+		t.Errorf("%+v\nwant %+v", p.Place, want)
+	}
+	var kinds []string
+	for _, level := range p.Effective.Memory.Levels() {
+		kinds = append(kinds, string(level.Kind))
+	}
+	if got := strings.Join(kinds, " "); got != "container pod qos slice machine" {
+		t.Errorf("levels: %s", got)
+	}
+	if least, ok := p.Effective.Memory.Value(); !ok || show(least.Limit) != "8388608" {
+		t.Errorf("memory: %+v, %v", least, p.Effective.Memory.Cause())
+	}
+}
+
+// removeWhenEmpty removes a cgroup; it stays busy for a moment after its last process.
+func removeWhenEmpty(dir string) error {
+	var err error
+	for range 200 {
+		if err = os.Remove(dir); err == nil {
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return err
+}
+
+// TestLabCgroupNamespaces: an ordinary container sees its own cgroup as the root, a privileged one the machine's; a mount that
+// was made writable is found to be.
+func TestLabCgroupNamespaces(t *testing.T) {
+	containers := unified(t)
+	for pod, own := range map[string]bool{"pod-no-limits": true, "pod-privileged": false} {
+		c := containers[pod]
+		p := labProcess(t, c)
+		if p.Place.Container != c.ID || !p.Place.Own() {
+			t.Errorf("%s: %+v", pod, p.Place)
+		}
+		mounts, ok := p.Mounts.Value()
+		if !ok || len(mounts) != 1 || !mounts[0].Unified || mounts[0].Point != "/sys/fs/cgroup" {
+			t.Fatalf("%s: %+v, %v", pod, mounts, p.Mounts.Cause())
+		}
+		want := "/"
+		if own {
+			want = p.Place.Path
+		}
+		if mounts[0].Root != want || mounts[0].Writable == own {
+			t.Errorf("%s: %+v, want the root %s", pod, mounts[0], want)
+		}
+	}
+	c := containers["pod-no-limits"]
+	pid, _ := c.PID.Value()
+	remount := func(mode string) {
+		out, err := exec.Command("nsenter", "--target", strconv.Itoa(pid), "--mount", "--pid", "mount", "-o", "remount,bind,"+mode, "/sys/fs/cgroup").CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	remount("rw")
+	t.Cleanup(func() { remount("ro") })
+	if mounts, _ := labProcess(t, c).Mounts.Value(); len(mounts) != 1 || !mounts[0].Writable {
+		t.Errorf("writable: %+v", mounts)
+	}
+}
