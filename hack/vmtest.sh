@@ -2,7 +2,7 @@
 # Usage: hack/vmtest.sh RUNTIME [TESTFLAG...]
 #
 # Runs the tests that need a lab on a kernel of their own, and prints what go test -json does. All is built here, as compiling is
-# slow there. This script runs itself again, inside, for the tests; the flags, as -test.run '^TestLabNS$', go to each package's.
+# slow there. This script runs itself again, inside; the flags, as -test.run '^TestLabNS$', go to each package's.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
@@ -18,9 +18,15 @@ inside() {
 	exit "$status"
 }
 
-if [ "${1:-}" = inside ]; then
-	inside "${@:2}"
-fi
+# boot RUNTIME WORK FLAG...: makes the machine a node, with the profile that a pod asks for, and starts the lab.
+boot() {
+	apparmor_parser --add internal/lab/apparmor/k8s-nginx-restrictive || exit
+	exec bin/lab run --runtime "$1" --exec-tools crictl -- hack/vmtest.sh inside "${@:2}"
+}
+
+case ${1:-} in
+inside | boot) "$@" ;;
+esac
 
 runtime=${1:?usage: $0 RUNTIME [TESTFLAG...]}
 shift
@@ -39,4 +45,4 @@ done >"$work/packages"
 export RTINSPECT_BINARY=$PWD/bin/rtinspect
 # Collecting garbage less often spares page faults, which are ten times as slow there.
 export GOGC=400
-bin/lab vm --timeout 25m -- bin/lab run --runtime "$runtime" --exec-tools crictl -- hack/vmtest.sh inside "$work" "$@"
+bin/lab vm --timeout 25m -- hack/vmtest.sh boot "$runtime" "$work" "$@"
