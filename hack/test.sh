@@ -66,6 +66,29 @@ tests() {
 	fi
 }
 
+# labtests KERNEL RUNTIME STEP COMMAND...: tests in a lab, and their line of the table.
+labtests() {
+	local kernel=$1 runtime=$2 step=$3 began passed skipped
+	: >"$work/json"
+	if [ "$root" = yes ]; then
+		tests "${@:3}"
+	else
+		verdict "$step" SKIP 0 <<<"a containerd of its own needs root"
+	fi
+	began=$(count run) passed=$(count pass) skipped=$(count skip)
+	if [ "$began" = 0 ]; then
+		printf '%-28s %-16s no test ran\n' "$kernel" "containerd $runtime" >>"$work/table"
+		return
+	fi
+	# What began and has neither passed nor was skipped has failed: a program that died says no word of it.
+	printf '%-28s %-16s %7d %7d %8d\n' "$kernel" "containerd $runtime" "$passed" $((began - passed - skipped)) "$skipped" >>"$work/table"
+}
+
+# count ACTION: how many of the last tests did so.
+count() {
+	grep -c "\"Action\":\"$1\",.*\"Test\":" "$work/json"
+}
+
 check deps hack/deps.sh test
 check build make --no-print-directory build
 check lab make --no-print-directory bin/lab
@@ -80,21 +103,15 @@ tests lab-module env -C internal/lab go test -json ./...
 tests psa-module env -C internal/psa go test -json -count=1 ./...
 tests fuzz hack/fuzz.sh "${FUZZTIME:-3s}" -json
 for runtime in 1.6 2.4; do
-	step=lab-$runtime
-	if [ "$root" = yes ]; then
-		# One package at a time: a test that stops a shim would disturb the others.
-		tests "$step" timeout --kill-after=1m 30m bin/lab run --runtime "$runtime" --exec-tools crictl -- \
-			go test -json -count=1 -p 1 -tags "${TAGS:-}" -run '^TestLab' ./...
-	else
-		verdict "$step" SKIP 0 <<<"a containerd of its own needs root"
-	fi
+	# One package at a time: a test that stops a shim would disturb the others.
+	labtests "$(uname -r)" "$runtime" "lab-$runtime" timeout --kill-after=1m 30m bin/lab run --runtime "$runtime" --exec-tools crictl -- \
+		go test -json -count=1 -p 1 -tags "${TAGS:-}" -run '^TestLab' ./...
 done
 # The same on a kernel with cgroup v2, AppArmor and a root with every capability.
-step=lab-vm-2.4
-if [ "$root" = yes ]; then
-	tests "$step" timeout --kill-after=1m 30m hack/vmtest.sh 2.4
-else
-	verdict "$step" SKIP 0 <<<"a containerd of its own needs root"
-fi
+labtests '6.1 (virtual machine)' 2.4 lab-vm-2.4 timeout --kill-after=1m 30m hack/vmtest.sh 2.4
 check lint hack/lint.sh
+{
+	printf '\n%-28s %-16s %7s %7s %8s\n' KERNEL RUNTIME PASSED FAILED SKIPPED
+	cat "$work/table"
+} >&3
 exit "$status"
