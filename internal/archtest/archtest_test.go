@@ -49,7 +49,7 @@ var rules = map[string]rule{
 	"caps":   {own: []string{"internal/procfs"}, others: append(kernel, "github.com/moby/sys/capability"), deny: library},
 	"nsdiff": {own: []string{"internal/procfs"}, others: kernel, deny: library},
 	"cgroup": {own: []string{"internal/procfs"}, others: kernel, deny: library},
-	"events": {own: []string{"internal/runtimeapi"}, deny: slices.Concat(library, grpc)},
+	"events": {own: append(leaves, "inspect", "inspect/audit", "internal/runtimeapi"), deny: slices.Concat(library, grpc)},
 	"inspect": {
 		own:  append(leaves, "internal/procfs", "internal/runtimeapi"),
 		deny: slices.Concat(library, grpc),

@@ -171,6 +171,35 @@ func fromContainerd(ns string, r *containers.Container) Container {
 	return c
 }
 
+// ErrNoContainer says that containerd has no container with an id.
+var ErrNoContainer = errors.New("no such container")
+
+// Container returns one container with its task, from a namespace of containerd.
+// The error wraps ErrNoContainer when there is none.
+func (c *Conn) Container(ctx context.Context, ns, id string) (*Container, error) {
+	ctx = namespaces.WithNamespace(ctx, ns)
+	r, err := c.get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	k := fromContainerd(ns, r)
+	k.Task = c.task(ctx, id)
+	return &k, nil
+}
+
+func (c *Conn) get(ctx context.Context, id string) (*containers.Container, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	r, err := containers.NewContainersClient(c.conn).Get(ctx, &containers.GetContainerRequest{ID: id})
+	switch {
+	case errdefs.IsNotFound(errgrpc.ToNative(err)):
+		return nil, fmt.Errorf("%s: %w", id, ErrNoContainer)
+	case err != nil:
+		return nil, c.failed("containers.Get", err)
+	}
+	return r.GetContainer(), nil
+}
+
 // fillTasks adds the tasks that were listed. containerd leaves out a task whose
 // shim does not answer, without an error; such ones are asked for singly, so
 // that "hung" is told from "has no task".

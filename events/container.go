@@ -1,0 +1,541 @@
+package events
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rtinspect/rtinspect/cgroup"
+	"github.com/rtinspect/rtinspect/inspect"
+	"github.com/rtinspect/rtinspect/internal/runtimeapi"
+)
+
+// container is what is known of a container, and what waits to be told of it.
+type container struct {
+	key
+	who Container // whose PID is not kept here
+	// told tells that its creation was, created is containerd's time of that: it
+	// tells it from a later one with the same id.
+	told    bool
+	created time.Time
+	// declared is the limit of its memory in the specification.
+	declared cgroup.Limit
+	// processes are by exec id; the first process has none.
+	processes map[string]*process
+	// waits are for the ends of processes, also of such as are not told yet.
+	waits map[string]*wait
+	// past are the pids of its processes that have ended and were told.
+	past []int
+
+	held    []*held
+	touched time.Time // the last event
+	// reconcile is set when a newer truth than that of the list is wanted.
+	reconcile Source
+
+	looking bool
+	look    look
+}
+
+// process is a process that the runtime started.
+type process struct {
+	pid    int
+	stage  stage
+	ran    bool            // it is known to have been started
+	member *inspect.Member // nil where the kernel does not tell it
+	wait   *wait
+	ended  time.Time // when its end was told
+	again  time.Time // when to ask for what follows
+	pause  time.Duration
+	memory *memory // nil when not known
+	kills  kills
+}
+
+// stage is how far a process was told.
+type stage int
+
+const (
+	none stage = iota
+	created
+	started
+	exited
+)
+
+// wait is containerd's answer to how a process ended.
+type wait struct {
+	session *session
+	at      time.Time // of the answer; zero while there is none
+	exit    runtimeapi.Exit
+	err     error
+}
+
+func (w *wait) pending() bool { return w != nil && w.at.IsZero() }
+func (w *wait) known() bool   { return w != nil && !w.at.IsZero() && w.err == nil }
+
+// held is an event that waits.
+type held struct {
+	Event
+	at     time.Time // of its arrival
+	next   bool      // it is of the next container with the id
+	member *inspect.Member
+	kill   *kill // from the kernel's log, not from containerd
+}
+
+// look is what containerd and the kernel told of the container at one time.
+type look struct {
+	began, ended time.Time
+	truth        runtimeapi.Truth
+	report       *inspect.Report // nil when it was not wanted or could not be had
+	err          error
+}
+
+func (r *reducer) add(k key) *container {
+	c := &container{
+		key: k, who: Container{ID: k.id}, processes: map[string]*process{}, waits: map[string]*wait{},
+	}
+	r.state[k] = c
+	return c
+}
+
+func (c *container) task() *process { return c.processes[""] }
+
+// close gives back what the kernel holds for it.
+func (c *container) close() {
+	for _, h := range c.held {
+		h.close()
+	}
+	for _, p := range c.processes {
+		p.close()
+	}
+}
+
+func (h *held) close() {
+	if h.member != nil {
+		_ = h.member.Close()
+		h.member = nil
+	}
+}
+
+func (p *process) close() {
+	if p.member != nil {
+		_ = p.member.Close()
+		p.member = nil
+	}
+}
+
+// gone tells whether the kernel says that the process has ended; known is false
+// where it does not tell.
+func (p *process) gone() (gone, known bool) {
+	if p.member == nil {
+		return false, false
+	}
+	err := p.member.Alive()
+	return errors.Is(err, inspect.ErrNoProcess), err == nil || errors.Is(err, inspect.ErrNoProcess)
+}
+
+// named takes over how the container is called.
+func (c *container) named(n inspect.Container) {
+	c.who.Name, c.who.Kind, c.who.Pod, c.who.Image, c.who.Runtime = n.Name, n.Kind, n.Pod, n.Image, n.Runtime
+	c.who.labels = n.Labels
+}
+
+// describe returns the container as events show it.
+func (c *container) describe() *Container {
+	who := c.who
+	if p := c.task(); p != nil {
+		who.PID = p.pid
+	}
+	return &who
+}
+
+// pidOf returns the process that an event names, 0 for none.
+func pidOf(e Event) int {
+	switch d := e.Detail.(type) {
+	case TaskCreate:
+		return d.PID
+	case TaskStart:
+		return d.PID
+	case TaskExit:
+		return d.PID
+	case ExecStarted:
+		return d.PID
+	}
+	return 0
+}
+
+// ofContainer tells whether the state of a container follows from a topic.
+func ofContainer(e Event) bool {
+	if _, raw := e.Detail.(Raw); raw || e.Container == nil {
+		return false
+	}
+	return strings.HasPrefix(e.Topic, "/tasks/") || strings.HasPrefix(e.Topic, "/containers/")
+}
+
+// arrive takes an event of containerd in.
+func (r *reducer) arrive(e Event) {
+	if !ofContainer(e) {
+		r.emit(e)
+		return
+	}
+	k := key{e.Namespace, e.Container.ID}
+	c := r.state[k]
+	switch {
+	case c == nil && r.gone.knows(k, e):
+		return // told already
+	case c == nil && len(r.state) >= mostContainers:
+		r.unconfirmed(e, "not checked: too many containers")
+		return
+	case c == nil:
+		c = r.add(k)
+	case len(c.held) >= mostHeld:
+		r.unconfirmed(e, "not checked: too many events of it wait")
+		return
+	}
+	h := &held{Event: e, at: time.Now()}
+	c.touched = h.at
+	h.next = c.isNext(h)
+	c.held = append(c.held, h)
+	r.meet(c, h)
+	r.settle(c)
+}
+
+func (r *reducer) unconfirmed(e Event, why string) {
+	e.Confirmed, e.Why = Unconfirmed, why
+	r.emit(e)
+}
+
+// isNext tells whether an event is of the next container with the same id: it came
+// after the end of the first, which waits for what is still to come of that.
+func (c *container) isNext(h *held) bool {
+	deleted := slices.ContainsFunc(c.held, func(h *held) bool { return h.Topic == TopicContainerDelete && !h.next })
+	if !deleted {
+		return false
+	}
+	if h.Topic == TopicContainerCreate {
+		return true
+	}
+	begun := slices.ContainsFunc(c.held, func(h *held) bool { return h.next })
+	pid := pidOf(h.Event)
+	return begun && (pid == 0 || (c.task() == nil || c.task().pid != pid) && !slices.Contains(c.past, pid))
+}
+
+// meet opens the process that an event names, and asks for its end, before it can
+// be gone.
+func (r *reducer) meet(c *container, h *held) {
+	switch h.Topic {
+	case TopicTaskCreate, TopicTaskStart, TopicTaskExecStarted:
+		p := c.processes[h.Exec]
+		if p != nil && p.pid == pidOf(h.Event) && p.member != nil {
+			break
+		}
+		if r.session != nil {
+			h.member, _ = r.session.inspector.Member(c.id, pidOf(h.Event)) // nil: the kernel does not tell
+		}
+	case TopicTaskExecAdded:
+	default:
+		return
+	}
+	if d, ok := h.Detail.(ExecStarted); ok {
+		d.Args = inspect.UnknownFact[[]string](errors.New("it ended before it could be read"))
+		if h.member != nil {
+			d.Args = h.member.Args()
+		}
+		h.Detail = d
+	}
+	r.await(c, h.Exec)
+}
+
+// await asks containerd how a process ends, unless that is done already.
+func (r *reducer) await(c *container, exec string) {
+	w := c.waits[exec]
+	if r.session == nil || w.pending() && w.session == r.session {
+		return
+	}
+	if w.known() && (c.processes[exec] == nil || c.processes[exec].wait != w) {
+		return // the answer is not used yet
+	}
+	s := r.session
+	w = &wait{session: s}
+	c.waits[exec] = w
+	if p := c.processes[exec]; p != nil && p.stage < exited && !p.wait.known() {
+		p.wait = w
+	}
+	r.running.Go(func() { // not one of the slots: it lasts as long as the process
+		ctx, cancel := context.WithCancel(s.ctx)
+		defer cancel()
+		exit, err := s.conn.Wait(ctx, c.namespace, c.id, exec)
+		r.post(func() {
+			w.at, w.exit, w.err = time.Now(), exit, err
+			r.settle(c)
+		})
+	})
+}
+
+// settle tells what can be told of a container, in the order of cause and effect.
+func (r *reducer) settle(c *container) {
+	for len(c.held) > 0 {
+		h := c.first()
+		v, why := r.judge(c, h)
+		switch v {
+		case later:
+			r.deny(c)
+			r.busy[c] = true
+			return
+		case agreed:
+			if c.lacks(h) && time.Since(h.at) < hold {
+				r.busy[c] = true
+				return
+			}
+			c.drop(h)
+			h.Confirmed, h.Why = Confirmed, why
+			r.fill(c, h)
+			r.take(c, h)
+		case denied:
+			c.drop(h)
+			h.Container = c.describe()
+			r.unconfirmed(h.Event, why)
+		case unchecked:
+			c.drop(h)
+			h.Container = c.describe()
+			r.emit(h.Event)
+		case known:
+			c.drop(h)
+		}
+		h.close()
+	}
+	r.tidy(c)
+}
+
+// deny tells of events that contradict what containerd has, though others wait to be
+// told before: the longer they wait, the less there is to contradict them.
+func (r *reducer) deny(c *container) {
+	var last time.Time
+	for _, h := range slices.Clone(c.held) {
+		if h.at.After(last) {
+			last = h.at
+		}
+		if why := c.contradicts(h); why != "" {
+			c.drop(h)
+			h.Container = c.describe()
+			r.unconfirmed(h.Event, why)
+			h.close()
+		}
+	}
+	r.truth(c, last)
+}
+
+func (c *container) drop(h *held) {
+	c.held = slices.DeleteFunc(c.held, func(other *held) bool { return other == h })
+}
+
+// first returns the event that must be told before the others.
+func (c *container) first() *held {
+	var pids []int
+	if p := c.task(); p != nil {
+		pids = append(pids, p.pid)
+	}
+	for _, h := range c.held {
+		if pid := pidOf(h.Event); h.Exec == "" && pid != 0 && !slices.Contains(pids, pid) {
+			pids = append(pids, pid)
+		}
+	}
+	return slices.MinFunc(c.held, func(a, b *held) int {
+		return cmp.Or(cmp.Compare(a.rank(pids), b.rank(pids)), a.at.Compare(b.at))
+	})
+}
+
+// rank orders the events of one container: by the lives of its first process, then
+// by the topic.
+func (h *held) rank(pids []int) int {
+	const life = 10
+	end := life * (len(pids) + 1)
+	rank := 0
+	switch {
+	case h.Topic == TopicContainerCreate:
+	case h.Topic == TopicContainerDelete:
+		rank = end
+	case h.Exec != "", pidOf(h.Event) == 0:
+		rank = life + topicRank(h)
+	default:
+		rank = life*(1+slices.Index(pids, pidOf(h.Event))) + topicRank(h)
+	}
+	if h.next {
+		rank += end + 1
+	}
+	return rank
+}
+
+func topicRank(h *held) int {
+	switch {
+	case h.Topic == TopicTaskCreate:
+		return 1
+	case h.Topic == TopicTaskStart:
+		return 2
+	case h.Topic == TopicTaskExit && h.Exec == "":
+		return 4
+	case h.Topic == TopicTaskDelete:
+		return 5
+	}
+	return 3
+}
+
+// lacks tells whether something that must have happened before was not told.
+func (c *container) lacks(h *held) bool {
+	p := c.processes[h.Exec]
+	switch h.Topic {
+	case TopicContainerCreate:
+		return false
+	case TopicContainerDelete:
+		return !c.told || c.task() != nil
+	case TopicTaskCreate:
+		return !c.told || p != nil
+	case TopicTaskStart:
+		return !c.told || p == nil || p.pid != pidOf(h.Event)
+	case TopicTaskExit:
+		return p == nil || p.stage < started
+	case TopicTaskDelete:
+		return p == nil || p.stage < exited
+	case TopicTaskExecStarted, TopicTaskOOM:
+		return c.task() == nil || c.task().stage < started
+	}
+	return !c.told
+}
+
+// fill tells what containerd did not.
+func (r *reducer) fill(c *container, h *held) {
+	if h.Topic == TopicContainerCreate {
+		return
+	}
+	r.tellCreated(c, Missed, h.Time)
+	p := c.processes[h.Exec]
+	pid := pidOf(h.Event)
+	switch h.Topic {
+	case TopicContainerDelete:
+		r.closeTask(c, Missed, h.Time, nil)
+	case TopicTaskCreate:
+		r.closeTask(c, Missed, h.Time, nil)
+	case TopicTaskStart:
+		if p == nil || p.pid != pid {
+			r.closeTask(c, Missed, h.Time, nil)
+			r.tellTask(c, pid, Missed, h.Time, h)
+		}
+	case TopicTaskExit, TopicTaskDelete:
+		if h.Exec != "" {
+			break
+		}
+		if p == nil {
+			p = r.tellTask(c, pid, Missed, h.Time, h)
+		}
+		if h.Topic == TopicTaskDelete && p.stage < exited {
+			exit := h.Detail.(TaskExit)
+			r.tellExit(c, "", p, exit, Event{Time: h.Time, Source: Missed, Confirmed: Confirmed, Why: "it was deleted"})
+		}
+	case TopicTaskOOM, TopicTaskExecStarted:
+		if p := c.task(); p != nil && p.stage < started {
+			r.tellStarted(c, p, Missed, h.Time)
+		}
+	}
+}
+
+// tidy looks after what containerd may have lost when no event waits.
+func (r *reducer) tidy(c *container) {
+	if len(c.held) > 0 {
+		return
+	}
+	wanted := c.reconcile != ""
+	for exec, p := range c.processes {
+		switch {
+		case p.stage == exited && exec == "":
+			wanted = true // the task should be deleted
+		case p.stage < exited && p.wait != nil && !p.wait.pending():
+			wanted = true // its end was not told
+		}
+	}
+	if wanted {
+		r.busy[c] = true
+		return
+	}
+	delete(r.busy, c)
+	if !c.told && !c.looking && len(c.processes) == 0 {
+		c.close()
+		delete(r.state, c.key)
+	}
+}
+
+// attend goes on with a container that waits.
+func (r *reducer) attend(c *container) {
+	if len(c.held) > 0 {
+		r.settle(c)
+		return
+	}
+	now := time.Now()
+	if c.reconcile != "" {
+		r.reconcile(c)
+		return
+	}
+	for exec, p := range c.processes {
+		switch {
+		case p.stage < exited && p.wait.known() && now.Sub(p.wait.at) > hold:
+			r.endUntold(c, exec, p)
+		case p.stage < exited && exec != "" && p.wait != nil && !p.wait.pending() && now.Sub(p.wait.at) > hold:
+			delete(c.processes, exec) // nothing tells how it ended
+			p.close()
+		case p.stage < exited && p.wait != nil && !p.wait.pending() && now.Sub(p.wait.at) > hold,
+			p.stage == exited && exec == "" && now.After(p.again):
+			r.followUp(c, p)
+		}
+	}
+	r.tidy(c)
+}
+
+// reconcile applies a truth that is newer than the list and all events.
+func (r *reducer) reconcile(c *container) {
+	t, ok := r.truth(c, c.touched)
+	hangs := c.look.err != nil && c.look.began.Sub(c.touched) > giveUp
+	if !ok && !hangs {
+		return
+	}
+	source := c.reconcile
+	c.reconcile = ""
+	if ok {
+		r.apply(c, t, source)
+	}
+	r.tidy(c)
+	delete(r.unsettled, c)
+	r.isLive()
+}
+
+// endUntold tells of an end that containerd answered and did not publish.
+func (r *reducer) endUntold(c *container, exec string, p *process) {
+	exit := TaskExit{PID: p.pid, Code: inspect.KnownFact(p.wait.exit.Code, waitSource), Time: p.wait.exit.Time.UTC()}
+	if exec == "" && p.stage < started && p.ran {
+		r.tellStarted(c, p, Missed, exit.Time)
+	}
+	r.tellExit(c, exec, p, exit, Event{Time: exit.Time, Source: Missed, Confirmed: Confirmed, Why: "containerd answered it, but published nothing"})
+}
+
+// waitSource is where an exit code is from that no event told.
+const waitSource = "containerd's answer to tasks.Wait"
+
+// followUp asks whether a task that has ended, or of which nothing is known any
+// more, is still there.
+func (r *reducer) followUp(c *container, p *process) {
+	since := p.again
+	if p.stage < exited {
+		since = p.wait.at
+	}
+	t, ok := r.truth(c, since)
+	if !ok {
+		return
+	}
+	if p.stage < exited && t.Task.State != "" && t.Task.PID == p.pid && t.Task.State != runtimeapi.Exited || t.Task.Err != nil {
+		p.wait.at = time.Now() // it still runs: ask again
+		r.await(c, "")
+		return
+	}
+	p.pause = min(max(2*p.pause, deleteAfter), deleteSeldom)
+	p.again = time.Now().Add(p.pause)
+	r.apply(c, t, Missed)
+}

@@ -1,0 +1,500 @@
+package events_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	api "github.com/containerd/containerd/api/events"
+	containers "github.com/containerd/containerd/api/services/containers/v1"
+	tasks "github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/api/types/task"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/rtinspect/rtinspect/events"
+)
+
+// times returns how often a test does something: the number, or that of
+// RTINSPECT_EVENTS_FULL for a whole proof, which takes longer.
+func times(usual, full int) int {
+	if os.Getenv("RTINSPECT_EVENTS_FULL") != "" {
+		return full
+	}
+	return usual
+}
+
+// life are the topics of a container's life, in order.
+var life = []string{
+	events.TopicContainerCreate, events.TopicTaskCreate, events.TopicTaskStart,
+	events.TopicTaskExit, events.TopicTaskDelete, events.TopicContainerDelete,
+}
+
+// TestLabShort: several clients run short containers at once. containerd loses some
+// of their events; each is told once, in order, with the right exit status.
+func TestLabShort(t *testing.T) {
+	d := newDaemon(t)
+	l := listen(t, events.Options{Endpoint: d.endpoint()})
+	const clients = 8
+	n := times(120, 500)
+	var wg sync.WaitGroup
+	began := time.Now()
+	for client := range clients {
+		wg.Go(func() {
+			for i := client; i < n; i += clients {
+				id := fmt.Sprintf("short-%d", i)
+				want := uint32(i % 100)
+				code, err := d.run(context.Background(), id, shell("exit "+strconv.Itoa(i%100)))
+				if err != nil || code != want {
+					t.Errorf("%s: exit status %d, want %d: %v", id, code, want, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("%d containers in %v", n, time.Since(began))
+	byID := map[string][]events.Event{}
+	missed := map[string]int{}
+	for _, e := range l.rest(3 * time.Second) {
+		if e.Container == nil {
+			continue
+		}
+		byID[e.Container.ID] = append(byID[e.Container.ID], e)
+		if e.Source != events.Published {
+			missed[e.Topic]++
+		}
+	}
+	t.Logf("containerd did not publish: %v", missed)
+	for i := range n {
+		id := fmt.Sprintf("short-%d", i)
+		checkLife(t, id, byID[id], uint32(i%100))
+	}
+}
+
+// checkLife wants one event of each stage of a container's life.
+func checkLife(t *testing.T, id string, list []events.Event, code uint32) {
+	t.Helper()
+	good := len(list) == len(life)
+	for n, e := range list {
+		good = good && e.Topic == life[n] && e.Confirmed == events.Confirmed
+		if exit, ok := e.Detail.(events.TaskExit); ok {
+			got, known := exit.Code.Value()
+			good = good && known && got == code
+		}
+	}
+	if good {
+		return
+	}
+	t.Errorf("%s: want %v once each, in order, confirmed, with exit status %d", id, life, code)
+	for _, e := range list {
+		t.Log(line(e))
+	}
+}
+
+// TestLabRegistration: what is published at once after the stream is live is in it.
+func TestLabRegistration(t *testing.T) {
+	d := newDaemon(t)
+	n := times(200, 1000)
+	for i := range n {
+		l := listen(t, events.Options{Endpoint: d.endpoint(), Topics: []string{"/images"}})
+		name := fmt.Sprintf("image-%d", i)
+		if err := d.publish(t.Context(), events.TopicImageCreate, &api.ImageCreate{Name: name}); err != nil {
+			t.Fatal(err)
+		}
+		l.until(name, func(e events.Event) bool { return e.Detail == nil || e.Detail.(events.Image).Name == name })
+		l.end()
+	}
+}
+
+// TestLabRestarts: containerd is killed again and again while containers come and go.
+// In the end what the stream told is what is there, and it told of every gap.
+func TestLabRestarts(t *testing.T) {
+	d := newDaemon(t)
+	l := listen(t, events.Options{Endpoint: d.endpoint()})
+	n := times(4, 10)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for client := range 3 {
+		wg.Go(func() { comeAndGo(d, client, stop) })
+	}
+	for range n {
+		time.Sleep(700 * time.Millisecond)
+		d.kill()
+		time.Sleep(100 * time.Millisecond)
+		d.start()
+		d.wait()
+	}
+	time.Sleep(time.Second)
+	close(stop)
+	wg.Wait()
+	told := map[string]string{}
+	gaps := 0
+	for _, e := range l.rest(4 * time.Second) {
+		if gap, ok := e.Detail.(events.Gap); ok {
+			gaps++
+			if !gap.From.Before(gap.To) || gap.Cause == "" {
+				t.Errorf("gap %+v", gap)
+			}
+		}
+		if e.Confirmed == events.Unconfirmed {
+			t.Errorf("unconfirmed: %s", line(e))
+		}
+		if e.Container == nil {
+			continue
+		}
+		if problem := follow(told, e); problem != "" {
+			t.Errorf("%s: %s", problem, line(e))
+		}
+	}
+	if gaps != n {
+		t.Errorf("%d gaps, want %d", gaps, n)
+	}
+	if there := d.state(t); !maps.Equal(there, told) {
+		t.Errorf("the stream told\n%v\nbut there is\n%v", told, there)
+	}
+}
+
+// comeAndGo runs containers until stop, some short, some that stay. Errors are
+// expected: containerd is killed meanwhile.
+func comeAndGo(d *daemon, client int, stop <-chan struct{}) {
+	for i := 0; ; i++ {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		id := fmt.Sprintf("c%d-%d", client, i)
+		switch i % 4 {
+		case 0, 1:
+			_, _ = d.run(ctx, id, shell("exit 3"))
+		case 2: // stays
+			if d.create(ctx, id, shell("sleep 1000")) == nil {
+				_, _ = d.startTask(ctx, id)
+			}
+		case 3: // ends while nobody waits
+			if d.create(ctx, id, shell("sleep 0.5; exit 4")) == nil {
+				_, _ = d.startTask(ctx, id)
+			}
+		}
+		cancel()
+	}
+}
+
+// follow keeps the state that events tell, and returns what of an event does not
+// follow from it.
+func follow(state map[string]string, e events.Event) string {
+	if e.Exec != "" {
+		return ""
+	}
+	id := e.Container.ID
+	was, is := state[id], ""
+	from := map[string][]string{}
+	switch e.Topic {
+	case events.TopicContainerCreate:
+		is, from[""] = "made", nil
+	case events.TopicTaskCreate:
+		is, from["made"] = "created", nil
+	case events.TopicTaskStart:
+		is, from["created"] = "running", nil
+	case events.TopicTaskExit:
+		is, from["running"], from["created"] = "exited", nil, nil
+	case events.TopicTaskDelete:
+		is, from["exited"] = "made", nil
+	case events.TopicContainerDelete:
+		is, from["made"] = "", nil
+	default:
+		return ""
+	}
+	if is == "" {
+		delete(state, id)
+	} else {
+		state[id] = is
+	}
+	if _, ok := from[was]; !ok {
+		return "after " + was
+	}
+	return ""
+}
+
+// state is what containerd lists.
+func (d *daemon) state(t *testing.T) map[string]string {
+	t.Helper()
+	made, err := containers.NewContainersClient(d.conn).List(inSpace(t.Context()), &containers.ListContainersRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := map[string]string{}
+	for _, c := range made.GetContainers() {
+		there[c.GetID()] = "made"
+	}
+	run, err := tasks.NewTasksClient(d.conn).List(inSpace(t.Context()), &tasks.ListTasksRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range run.GetTasks() {
+		there[p.GetID()] = map[task.Status]string{
+			task.Status_CREATED: "created", task.Status_RUNNING: "running", task.Status_STOPPED: "exited",
+		}[p.GetStatus()]
+	}
+	return there
+}
+
+// TestLabForged: events that a client publishes are marked, and change nothing.
+func TestLabForged(t *testing.T) {
+	d := newDaemon(t)
+	ctx := t.Context()
+	if err := d.create(ctx, "real", shell("sleep 1000")); err != nil {
+		t.Fatal(err)
+	}
+	pid, err := d.startTask(ctx, "real")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := listen(t, events.Options{Endpoint: d.endpoint()})
+	now := timestamppb.Now()
+	forged := []struct {
+		topic string
+		event proto.Message
+	}{
+		{events.TopicTaskExit, &api.TaskExit{ContainerID: "real", ID: "real", Pid: pid, ExitStatus: 0, ExitedAt: now}},
+		{events.TopicTaskExit, &api.TaskExit{ContainerID: "real", ID: "real", Pid: pid + 1, ExitStatus: 0, ExitedAt: now}},
+		{events.TopicTaskDelete, &api.TaskDelete{ContainerID: "real", Pid: pid, ExitStatus: 0, ExitedAt: now}},
+		{events.TopicTaskOOM, &api.TaskOOM{ContainerID: "real"}},
+		{events.TopicTaskPaused, &api.TaskPaused{ContainerID: "real"}},
+		{events.TopicTaskCreate, &api.TaskCreate{ContainerID: "real", Pid: 1}},
+		{events.TopicTaskStart, &api.TaskStart{ContainerID: "real", Pid: 1}},
+		{events.TopicTaskExecStarted, &api.TaskExecStarted{ContainerID: "real", ExecID: "none", Pid: 1}},
+		{events.TopicTaskExit, &api.TaskExit{ContainerID: "real", ID: "none", Pid: 1, ExitStatus: 0, ExitedAt: now}},
+		{events.TopicContainerDelete, &api.ContainerDelete{ID: "real"}},
+		{events.TopicContainerCreate, &api.ContainerCreate{ID: "none"}},
+		{events.TopicTaskCreate, &api.TaskCreate{ContainerID: "none", Pid: pid}},
+		{events.TopicTaskStart, &api.TaskStart{ContainerID: "none", Pid: pid}},
+		{events.TopicTaskExit, &api.TaskExit{ContainerID: "none", ID: "none", Pid: pid, ExitStatus: 1, ExitedAt: now}},
+		{events.TopicContainerDelete, &api.ContainerDelete{ID: "none"}},
+	}
+	for _, f := range forged {
+		if err := d.publish(ctx, f.topic, f.event); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.killTask(ctx, "real"); err != nil {
+		t.Fatal(err)
+	}
+	code, err := d.endTask(ctx, "real")
+	if err != nil || code != 137 {
+		t.Fatalf("exit status %d: %v", code, err)
+	}
+	if err := d.delete(ctx, "real"); err != nil {
+		t.Fatal(err)
+	}
+	var truly []string
+	unconfirmed := map[string]int{}
+	for _, e := range l.rest(2 * time.Second) {
+		if e.Confirmed == events.Unconfirmed {
+			unconfirmed[e.Topic]++
+			if e.Why == "" {
+				t.Errorf("no reason: %s", line(e))
+			}
+			continue
+		}
+		t.Log(line(e))
+		truly = append(truly, e.Topic)
+	}
+	for _, f := range forged {
+		unconfirmed[f.topic]--
+	}
+	for topic, n := range unconfirmed {
+		if n != 0 {
+			t.Errorf("%s: %+d unconfirmed", topic, n)
+		}
+	}
+	if want := life[3:]; !slices.Equal(truly, want) {
+		t.Errorf("confirmed: %v, want %v", truly, want)
+	}
+}
+
+// TestLabSlow: the reader stops for a while under many events. containerd is drained
+// all the same, and what is given up is counted.
+func TestLabSlow(t *testing.T) {
+	d := newDaemon(t)
+	const room = 1000
+	n := times(20_000, 60_000)
+	pause := time.Duration(times(0, 30)) * time.Second
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	told, dropped := 0, uint64(0)
+	for e, err := range events.Stream(ctx, events.Options{Endpoint: d.endpoint(), Room: room}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch detail := e.Detail.(type) {
+		case events.Dropped:
+			dropped += detail.Count
+		case events.Image:
+			told++
+		}
+		if e.Topic == events.TopicLive {
+			before, ours := d.memory(t), heap()
+			began := time.Now()
+			d.publishMany(t, n)
+			time.Sleep(max(pause-time.Since(began), 500*time.Millisecond)) // the reader does not read
+			after := d.memory(t)
+			t.Logf("containerd had %d MiB and has %d MiB; here %d KiB and %d KiB", before>>20, after>>20, ours>>10, heap()>>10)
+			if grown := heap() - ours; grown > 8<<20 {
+				t.Errorf("%d bytes more here", grown)
+			}
+			if after > before+64<<20 {
+				t.Errorf("containerd has grown from %d to %d bytes", before, after)
+			}
+			if err := d.publish(ctx, events.TopicNamespaceDelete, &api.NamespaceDelete{Name: "end"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if e.Topic == events.TopicNamespaceDelete {
+			break
+		}
+	}
+	t.Logf("%d told, %d dropped", told, dropped)
+	if told+int(dropped) != n || told < room-10 || told > room {
+		t.Errorf("%d told and %d dropped of %d", told, dropped, n)
+	}
+}
+
+// publishMany publishes events of images from several goroutines.
+func (d *daemon) publishMany(t testing.TB, n int) {
+	var wg sync.WaitGroup
+	const clients = 8
+	for client := range clients {
+		wg.Go(func() {
+			for i := client; i < n; i += clients {
+				if err := d.publish(context.Background(), events.TopicImageUpdate, &api.ImageUpdate{Name: "image"}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// memory is what containerd has resident, in bytes.
+func (d *daemon) memory(t *testing.T) int64 {
+	t.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", d.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var size, resident int64
+	if _, err := fmt.Sscan(string(data), &size, &resident); err != nil {
+		t.Fatal(err)
+	}
+	return resident * int64(os.Getpagesize())
+}
+
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// TestLabOOM: the kernel kills for the container's limit, for that of the cgroup
+// above, and a child while the container goes on.
+func TestLabOOM(t *testing.T) {
+	d := newDaemon(t)
+	l := listen(t, events.Options{Endpoint: d.endpoint()})
+	ctx := t.Context()
+	const own, above = 16 << 20, 24 << 20
+	folder := "/sys/fs/cgroup/memory" + d.cgroup + "/pod"
+	limit := folder + "/memory.limit_in_bytes"
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
+		folder = "/sys/fs/cgroup" + d.cgroup + "/pod"
+		limit = folder + "/memory.max"
+	}
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(limit, []byte(strconv.Itoa(above)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	eat := program{args: []string{"/bin/sh", "-c", "exec tail /dev/zero"}}
+	for _, tt := range []struct {
+		id     string
+		run    program
+		kills  int
+		code   uint32
+		cgroup string
+		limit  uint64
+	}{
+		{"own", program{args: eat.args, memory: own}, 1, 137, d.cgroup + "/own", own},
+		{"above", program{args: eat.args, parent: "pod"}, 1, 137, d.cgroup + "/pod", above},
+		{"child", program{args: []string{"/bin/sh", "-c", "tail /dev/zero; tail /dev/zero; sleep 0.3; exit 5"}, memory: own}, 2, 5, d.cgroup + "/child", own},
+	} {
+		t.Run(tt.id, func(t *testing.T) {
+			if code, err := d.run(ctx, tt.id, tt.run); err != nil || code != tt.code {
+				t.Fatalf("exit status %d: %v", code, err)
+			}
+			kills := 0
+			for _, e := range l.until("end", func(e events.Event) bool { return e.Topic == events.TopicContainerDelete }) {
+				t.Log(line(e))
+				o, ok := e.Detail.(events.OOM)
+				if !ok {
+					continue
+				}
+				kills++
+				hit, _ := o.Hit.Value()
+				if bytes, _ := hit.Limit.Value(); hit.Cgroup != tt.cgroup || bytes != tt.limit || e.Confirmed != events.Confirmed {
+					t.Errorf("hit %+v of %d bytes, %s: want %s and %d", hit, bytes, e.Confirmed, tt.cgroup, tt.limit)
+				}
+			}
+			if kills != tt.kills {
+				t.Errorf("%d kills told, want %d", kills, tt.kills)
+			}
+		})
+	}
+}
+
+// TestLabEnd: when the context ends the stream does, at once and with all it started.
+func TestLabEnd(t *testing.T) {
+	d := newDaemon(t)
+	ctx := t.Context()
+	if err := d.create(ctx, "stays", shell("sleep 1000")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.startTask(ctx, "stays"); err != nil {
+		t.Fatal(err)
+	}
+	before := runtime.NumGoroutine()
+	for range 5 {
+		stream, cancel := context.WithCancel(ctx)
+		for e, err := range events.Stream(stream, events.Options{Endpoint: d.endpoint()}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Topic == events.TopicLive {
+				cancel()
+			}
+		}
+		cancel()
+		for range events.Stream(ctx, events.Options{Endpoint: d.endpoint()}) {
+			break
+		}
+	}
+	var left int
+	for range 100 { // the connections' own goroutines end a little later
+		if left = runtime.NumGoroutine(); left <= before {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	stacks := make([]byte, 1<<20)
+	t.Fatalf("%d goroutines, %d before:\n%s", left, before, stacks[:runtime.Stack(stacks, true)])
+}

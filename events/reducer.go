@@ -1,0 +1,301 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/rtinspect/rtinspect/inspect"
+	"github.com/rtinspect/rtinspect/internal/runtimeapi"
+)
+
+const (
+	// hold is how long an event waits for what must have happened before it.
+	hold = 250 * time.Millisecond
+	// tickEvery is how often waiting containers are looked at.
+	tickEvery = 10 * time.Millisecond
+	// lookEvery is how often one container is asked for again.
+	lookEvery = 100 * time.Millisecond
+	// giveUp is how long an event waits for a containerd that does not answer.
+	giveUp = 5 * time.Second
+	// deleteAfter is when a task that has ended should have been deleted: from
+	// then on containerd is asked, ever more seldom up to deleteSeldom.
+	deleteAfter  = time.Second
+	deleteSeldom = time.Minute
+	// lookers bounds the calls to containerd under way.
+	lookers = 16
+	// mostContainers bounds the state, mostHeld the events that wait for one
+	// container, mostGone what is remembered of those that are gone: made-up
+	// events must not fill the memory.
+	mostContainers = 20_000
+	mostHeld       = 1_000
+	mostGone       = 4_096
+)
+
+// reducer owns the state of all containers: one goroutine takes events, answers of
+// containerd and looks at the kernel in, and gives events out.
+type reducer struct {
+	//nolint:containedctx // it is what ends the goroutines of the reducer
+	ctx    context.Context
+	filter filter
+	// initial tells that what is there already is wanted.
+	initial bool
+	out     *queue
+	in      chan input
+	slots   chan struct{}
+	running sync.WaitGroup
+
+	session *session // nil while there is no connection
+	// live tells that TopicLive was told: the first list is complete and none of
+	// it is unsettled.
+	live      bool
+	complete  bool
+	unsettled map[*container]bool
+	broke     time.Time
+	cause     error
+
+	state map[key]*container
+	// busy are the containers that wait for something.
+	busy    map[*container]bool
+	gone    graveyard
+	polling bool // a look at the memory of all containers is under way
+}
+
+type key struct{ namespace, id string }
+
+// input is an event, or something to do.
+type input struct {
+	event runtimeapi.Envelope
+	do    func()
+}
+
+func newReducer(ctx context.Context, o Options) *reducer {
+	if o.Room <= 0 {
+		o.Room = DefaultRoom
+	}
+	return &reducer{
+		ctx: ctx, filter: filterOf(o), initial: o.Initial, out: newQueue(o.Room),
+		in: make(chan input, 1024), slots: make(chan struct{}, lookers),
+		state: map[key]*container{}, unsettled: map[*container]bool{}, busy: map[*container]bool{}, gone: newGraveyard(),
+	}
+}
+
+// deliver hands an event over. It returns false when the reducer has ended.
+func (r *reducer) deliver(e runtimeapi.Envelope) bool {
+	select {
+	case r.in <- input{event: e}:
+		return true
+	case <-r.ctx.Done():
+		return false
+	}
+}
+
+// post has the reducer do something.
+func (r *reducer) post(do func()) {
+	select {
+	case r.in <- input{do: do}:
+	case <-r.ctx.Done():
+	}
+}
+
+// work runs a job beside the reducer, which then does what it returns.
+func (r *reducer) work(job func() func()) {
+	r.running.Go(func() {
+		select {
+		case r.slots <- struct{}{}:
+		case <-r.ctx.Done():
+			return
+		}
+		done := job()
+		<-r.slots
+		r.post(done)
+	})
+}
+
+func (r *reducer) run() {
+	defer r.close()
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	poll := time.NewTicker(pollEvery)
+	defer poll.Stop()
+	ticking := true
+	for {
+		if waiting := len(r.busy) > 0; waiting != ticking {
+			ticking = waiting
+			if tick.Stop(); waiting {
+				tick.Reset(tickEvery)
+			}
+		}
+		select {
+		case in := <-r.in:
+			if in.do != nil {
+				in.do()
+			} else {
+				r.arrive(decode(in.event))
+			}
+		case <-tick.C:
+			for c := range r.busy {
+				r.attend(c)
+			}
+		case <-poll.C:
+			r.pollMemory()
+		case <-r.ctx.Done():
+			return
+		}
+	}
+}
+
+func (r *reducer) close() {
+	r.running.Wait()
+	for _, c := range r.state {
+		c.close()
+	}
+}
+
+// emit gives an event out.
+func (r *reducer) emit(e Event) {
+	if e.Source == Initial && !r.initial || !r.filter.wants(e) {
+		return
+	}
+	r.out.add(e)
+}
+
+func (r *reducer) ours(topic string, at time.Time, d Detail) {
+	r.emit(Event{Time: at.UTC(), Topic: topic, Source: Ours, Confirmed: Confirmed, Detail: d})
+}
+
+// connected begins a session, and tells of the gap before it.
+func (r *reducer) connected(s *session) {
+	r.session = s
+	if r.broke.IsZero() {
+		return
+	}
+	r.ours(TopicGap, s.proved, Gap{From: r.broke.UTC(), To: s.proved.UTC(), Cause: r.cause.Error()})
+	for _, c := range r.state { // their answers died with the last session
+		c.looking = false
+	}
+}
+
+func (r *reducer) disconnected(at time.Time, cause error) {
+	r.session, r.cause = nil, cause
+	if cause == nil {
+		r.cause = errors.New("containerd ended the stream")
+	}
+	r.broke = at
+}
+
+// listed takes over what containerd lists at the beginning of a session, and again
+// from time to time. A container of which an event came meanwhile is asked for singly:
+// the list may be older.
+func (r *reducer) listed(s *session, again bool, began time.Time, truths []runtimeapi.Truth, named []inspect.Container) {
+	if r.session != s {
+		return
+	}
+	source := Initial
+	switch {
+	case r.complete && again:
+		source = Missed
+	case r.complete:
+		source = Reconciled
+	}
+	names := map[key]inspect.Container{}
+	for _, n := range named {
+		names[key{n.Namespace, n.ID}] = n
+	}
+	found := map[key]bool{}
+	for _, t := range truths {
+		k := key{t.Namespace, t.ID}
+		found[k] = true
+		if !r.filter.wantsNamespace(t.Namespace) {
+			continue
+		}
+		c := r.state[k]
+		if c == nil {
+			c = r.add(k)
+		}
+		if n, ok := names[k]; ok {
+			c.named(n)
+		}
+		r.compare(c, t, began, source)
+	}
+	for k, c := range r.state {
+		if !found[k] {
+			r.compare(c, runtimeapi.Truth{Namespace: k.namespace, ID: k.id}, began, source)
+		}
+	}
+	r.complete = true
+	r.isLive()
+}
+
+// compare applies the truth, or asks for a newer one: where an event came meanwhile,
+// and where the start is told, which takes a look at the process.
+func (r *reducer) compare(c *container, t runtimeapi.Truth, began time.Time, source Source) {
+	p := c.task()
+	runs := t.Task.State == runtimeapi.Running || t.Task.State == runtimeapi.Paused
+	starts := runs && (p == nil || p.pid != t.Task.PID || p.stage < started)
+	if c.touched.After(began) || len(c.held) > 0 || starts && (r.live || r.initial) {
+		c.reconcile = source
+		if c.touched.Before(began) {
+			c.touched = began
+		}
+		r.busy[c] = true
+		if !r.live {
+			r.unsettled[c] = true
+		}
+		return
+	}
+	r.apply(c, t, source)
+	r.tidy(c)
+}
+
+// isLive tells, once, that what was there before is told.
+func (r *reducer) isLive() {
+	if !r.live && r.complete && len(r.unsettled) == 0 {
+		r.live = true
+		r.ours(TopicLive, time.Now(), nil)
+	}
+}
+
+// graveyard remembers containers that are gone, so that what comes late of them is
+// not taken for news.
+type graveyard struct {
+	graves map[key]grave
+	order  []key
+}
+
+type grave struct {
+	at   time.Time
+	pids []int
+}
+
+func newGraveyard() graveyard { return graveyard{graves: map[key]grave{}} }
+
+func (g *graveyard) bury(k key, at time.Time, pids []int) {
+	if _, again := g.graves[k]; !again {
+		g.order = append(g.order, k)
+	}
+	g.graves[k] = grave{at, pids}
+	if len(g.order) > mostGone {
+		delete(g.graves, g.order[0])
+		g.order = g.order[1:]
+	}
+}
+
+// knows tells whether an event is of the life of a container that is gone.
+func (g *graveyard) knows(k key, e Event) bool {
+	grave, ok := g.graves[k]
+	if !ok {
+		return false
+	}
+	if !e.Time.After(grave.at) {
+		return true
+	}
+	pid := pidOf(e)
+	for _, p := range grave.pids {
+		if p == pid && pid != 0 {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,213 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/rtinspect/rtinspect/inspect"
+	"github.com/rtinspect/rtinspect/internal/runtimeapi"
+)
+
+// ErrNoEvents says that a runtime has no events that could be used: only
+// containerd has.
+var ErrNoEvents = runtimeapi.ErrNoEvents
+
+// DefaultRoom is how many events wait for the reader unless [Options.Room] says
+// otherwise.
+const DefaultRoom = 10_000
+
+// Options say what to tell. The zero value is everything that happens from now on
+// to the containerd of this machine.
+type Options struct {
+	// Endpoint, HostRoot and Timeout are as in [inspect.Options].
+	Endpoint string
+	HostRoot string
+	Timeout  time.Duration
+
+	// Topics are patterns, one of which a topic must match, see [MatchTopic].
+	Topics []string
+	// Namespaces are containerd's. Containers are ids, beginnings of ids, names,
+	// pod/name or namespace/pod/name; Pods are names or namespace/name; Labels are
+	// the runtime's, all of which a container must have. With one of the last three
+	// only events of containers are told.
+	Namespaces []string
+	Containers []string
+	Pods       []string
+	Labels     map[string]string
+
+	// Initial tells what is there already, too, before [TopicLive].
+	Initial bool
+	// Room is how many events wait for a reader that is slow; zero means
+	// [DefaultRoom]. When there is no more, the oldest of low value are given up
+	// and counted, see [Dropped].
+	Room int
+}
+
+// Stream tells what happens until ctx ends or the loop over it does. It ends
+// without an error then, and with one when containerd could not be reached at the
+// beginning: it wraps [inspect.ErrNoRuntime] or [ErrNoEvents]. Later it waits for
+// containerd to come back, and tells of the [Gap].
+//
+// The first event is [TopicLive], behind what is there already if that is wanted.
+// For each container the order is that of cause and effect: an event that comes too
+// early waits for what must have happened before, a quarter of a second at most, and
+// then that is told as [Missed]. No event is told twice.
+//
+// containerd's events are taken at once, however slow the reader: see Options.Room.
+// It needs root, or who may connect to the socket; what the kernel tells of a
+// process needs what package inspect needs.
+func Stream(ctx context.Context, o Options) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		for _, pattern := range o.Topics {
+			if err := CheckTopic(pattern); err != nil {
+				yield(Event{}, err)
+				return
+			}
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		var running sync.WaitGroup
+		defer running.Wait()
+		defer cancel()
+		s, err := open(ctx, o)
+		if err != nil {
+			if ctx.Err() == nil {
+				yield(Event{}, err)
+			}
+			return
+		}
+		o.Endpoint = s.conn.Address // never another runtime's
+		r := newReducer(ctx, o)
+		running.Go(func() { feed(ctx, s, o, r) })
+		running.Go(r.run)
+		running.Go(func() {
+			readLog(ctx, o.HostRoot, func(k kill) { r.post(func() { r.logged(k) }) })
+		})
+		for ctx.Err() == nil {
+			if e, ok := r.out.take(); ok {
+				if !yield(e, nil) {
+					return
+				}
+				continue
+			}
+			select {
+			case <-r.out.more:
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+// session is one connection to containerd, with a subscription that is proved.
+type session struct {
+	//nolint:containedctx // it is what ends the calls of the session
+	ctx       context.Context
+	cancel    context.CancelFunc
+	conn      *runtimeapi.Conn
+	inspector *inspect.Inspector
+	events    *runtimeapi.Subscription
+	proved    time.Time
+}
+
+func open(ctx context.Context, o Options) (*session, error) {
+	conn, err := runtimeapi.Dial(ctx, runtimeapi.Options{Endpoint: o.Endpoint, HostRoot: o.HostRoot, Timeout: o.Timeout})
+	if err != nil {
+		return nil, err
+	}
+	s := &session{conn: conn}
+	s.ctx, s.cancel = context.WithCancel(ctx)
+	s.events, err = conn.Subscribe(s.ctx, filterOf(o).server()...)
+	if err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	s.proved = time.Now()
+	s.inspector, err = inspect.Open(ctx, inspect.Options{Endpoint: conn.Address, HostRoot: o.HostRoot, Timeout: o.Timeout})
+	if err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+func (s *session) close() error {
+	s.cancel()
+	err := s.conn.Close()
+	if s.inspector != nil {
+		err = errors.Join(err, s.inspector.Close())
+	}
+	return err
+}
+
+// The waits between attempts to reach containerd again.
+const (
+	firstRetry = 10 * time.Millisecond
+	lastRetry  = time.Second
+)
+
+// feed takes containerd's events as they come and hands them to the reducer, over
+// as many connections as it takes.
+func feed(ctx context.Context, s *session, o Options, r *reducer) {
+	for {
+		err := s.feed(r)
+		broke := time.Now()
+		r.post(func() { r.disconnected(broke, err) })
+		_ = s.close()
+		for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(wait):
+			}
+			if s, err = open(ctx, o); err == nil {
+				break
+			}
+		}
+	}
+}
+
+// listAgain is how often all is listed once more: events may be lost of which nothing
+// else tells.
+const listAgain = 30 * time.Second
+
+// list lists what is there until the session ends. It ends the session when the
+// first list fails.
+func (s *session) list(r *reducer) error {
+	for again := false; ; again = true {
+		began := time.Now()
+		truths, err := s.conn.Truths(s.ctx)
+		if err == nil {
+			named, _ := s.inspector.List(s.ctx) // others are named when something happens to them
+			r.post(func() { r.listed(s, again, began, truths, named) })
+		} else if !again {
+			s.cancel()
+			return err
+		}
+		select {
+		case <-s.ctx.Done():
+			return nil
+		case <-time.After(listAgain):
+		}
+	}
+}
+
+// feed returns why the session ended. The list of what is there runs beside the
+// events.
+func (s *session) feed(r *reducer) error {
+	var listing sync.WaitGroup
+	var listErr error
+	defer listing.Wait()
+	r.post(func() { r.connected(s) })
+	listing.Go(func() { listErr = s.list(r) })
+	for {
+		e, err := s.events.Next()
+		if err != nil {
+			s.cancel()
+			listing.Wait()
+			return errors.Join(listErr, err)
+		}
+		if !r.deliver(e) {
+			return context.Canceled
+		}
+	}
+}
