@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -219,18 +220,23 @@ type program struct {
 	memory int64  // limit in bytes; 0 for none
 	parent string // cgroup, below the daemon's; empty: directly in that
 	labels map[string]string
+	caps   []string // CAP_CHOWN when there are none
 }
 
 func shell(script string) program { return program{args: []string{"/bin/sh", "-c", script}} }
 
 // create makes a container.
 func (d *daemon) create(ctx context.Context, id string, p program) error {
+	caps := p.caps
+	if caps == nil {
+		caps = []string{"CAP_CHOWN"}
+	}
 	spec := specs.Spec{
 		Version: "1.0.2",
 		Root:    &specs.Root{Path: d.root, Readonly: true},
 		Process: &specs.Process{
 			Args: p.args, Cwd: "/", Env: []string{"PATH=/bin"},
-			Capabilities: &specs.LinuxCapabilities{Bounding: []string{"CAP_CHOWN"}, Permitted: []string{"CAP_CHOWN"}, Effective: []string{"CAP_CHOWN"}},
+			Capabilities: &specs.LinuxCapabilities{Bounding: caps, Permitted: caps, Effective: caps},
 		},
 		Mounts: []specs.Mount{{Destination: "/proc", Type: "proc", Source: "proc"}, {Destination: "/dev", Type: "tmpfs", Source: "tmpfs"}},
 		Linux: &specs.Linux{
@@ -317,6 +323,26 @@ func (d *daemon) publish(ctx context.Context, topic string, m proto.Message) err
 	return err
 }
 
+// exec runs a process in a container and does not wait for its end.
+func (d *daemon) exec(ctx context.Context, id, name string, caps []string, args ...string) error {
+	value, err := json.Marshal(specs.Process{
+		Args: args, Cwd: "/", Env: []string{"PATH=/bin"},
+		Capabilities: &specs.LinuxCapabilities{Bounding: caps, Permitted: caps, Effective: caps},
+	})
+	if err != nil {
+		return err
+	}
+	client := tasks.NewTasksClient(d.conn)
+	_, err = client.Exec(inSpace(ctx), &tasks.ExecProcessRequest{
+		ContainerID: id, ExecID: name, Spec: &anypb.Any{TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/Process", Value: value},
+	})
+	if err != nil {
+		return err
+	}
+	_, err = client.Start(inSpace(ctx), &tasks.StartRequest{ContainerID: id, ExecID: name})
+	return err
+}
+
 // listener reads a stream beside the test.
 type listener struct {
 	t     testing.TB
@@ -328,11 +354,16 @@ type listener struct {
 // listen begins a stream and waits until it is live.
 func listen(t testing.TB, o events.Options) *listener {
 	t.Helper()
+	return listenTo(t, func(ctx context.Context) iter.Seq2[events.Event, error] { return events.Stream(ctx, o) })
+}
+
+func listenTo(t testing.TB, stream func(context.Context) iter.Seq2[events.Event, error]) *listener {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &listener{t: t, found: make(chan events.Event, 1_000_000), end: cancel, done: make(chan error, 1)}
 	go func() {
 		var end error
-		for e, err := range events.Stream(ctx, o) {
+		for e, err := range stream(ctx) {
 			if err != nil {
 				end = err
 				break

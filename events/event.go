@@ -76,9 +76,8 @@ const (
 	TopicGap = "/rtinspect/gap"
 	// TopicDropped tells that the reader was too slow, see [Dropped].
 	TopicDropped = "/rtinspect/dropped"
-	// TopicFinding and TopicFixed are those of [Watch], see [Findings].
+	// TopicFinding is that of [Watch], see [Findings].
 	TopicFinding = "/rtinspect/finding"
-	TopicFixed   = "/rtinspect/fixed"
 )
 
 // Source tells where an event comes from.

@@ -3,11 +3,13 @@ package events_test
 import (
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"os"
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,6 +22,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/rtinspect/rtinspect/events"
+	"github.com/rtinspect/rtinspect/inspect"
+	"github.com/rtinspect/rtinspect/inspect/audit"
 )
 
 // times returns how often a test does something: the number, or that of
@@ -497,4 +501,77 @@ func TestLabEnd(t *testing.T) {
 	}
 	stacks := make([]byte, 1<<20)
 	t.Fatalf("%d goroutines, %d before:\n%s", left, before, stacks[:runtime.Stack(stacks, true)])
+}
+
+// TestLabWatch: a start, an exec and a change in force are judged.
+func TestLabWatch(t *testing.T) {
+	d := newDaemon(t)
+	ctx := t.Context()
+	l := listenTo(t, func(ctx context.Context) iter.Seq2[events.Event, error] {
+		return events.Watch(ctx, events.WatchOptions{Options: events.Options{Endpoint: d.endpoint()}, Every: 100 * time.Millisecond})
+	})
+	p := shell("sleep 1000")
+	p.caps, p.memory = []string{"CAP_CHOWN", "CAP_SYS_MODULE"}, 64<<20
+	if err := d.create(ctx, "watched", p); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.startTask(ctx, "watched"); err != nil {
+		t.Fatal(err)
+	}
+	next := func(what string, wanted func(events.Findings) bool) (events.Event, events.Findings) {
+		t.Helper()
+		list := l.until(what, func(e events.Event) bool {
+			f, ok := e.Detail.(events.Findings)
+			return ok && wanted(f)
+		})
+		e := list[len(list)-1]
+		return e, e.Detail.(events.Findings)
+	}
+	e, f := next("judgment of the start", func(f events.Findings) bool { return f.Trigger == events.TriggerStart })
+	for _, finding := range f.Findings {
+		if finding.Verdict == audit.Unknown {
+			t.Errorf("%s is unknown: %v", finding.Rule, finding.Causes)
+		}
+	}
+	if e.Container.ID != "watched" || f.Unjudged != "" || !hasFinding(f, "seccomp-off") || !hasFinding(f, "no-new-privileges") {
+		t.Errorf("start: %s", line(e))
+	}
+
+	if err := d.exec(ctx, "watched", "more", []string{"CAP_CHOWN", "CAP_NET_RAW"}, "/bin/sh", "-c", "sleep 999"); err != nil {
+		t.Fatal(err)
+	}
+	e, f = next("judgment of the exec", func(f events.Findings) bool { return f.Trigger == events.TriggerExec })
+	if e.Exec != "more" || f.Process == nil || f.Unjudged != "" {
+		t.Fatalf("exec: %s", line(e))
+	}
+	args, _ := f.Process.Args.Value()
+	beyond := fmt.Sprint(f.Process.Beyond)
+	if !slices.Contains(args, "sleep") && !slices.Contains(args, "sleep 999") || !strings.Contains(beyond, "NET_RAW") {
+		t.Errorf("exec: %v holds beyond the first %s", args, beyond)
+	}
+
+	limit := "/sys/fs/cgroup/memory" + d.cgroup + "/watched/memory.memsw.limit_in_bytes"
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
+		limit = "/sys/fs/cgroup" + d.cgroup + "/watched/memory.max"
+	}
+	if err := os.WriteFile(limit, []byte("-1"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(limit, "memsw") {
+		if err := os.WriteFile(strings.Replace(limit, "memsw.", "", 1), []byte("-1"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e, f = next("judgment of the change", func(f events.Findings) bool {
+		return f.Trigger == events.TriggerChange && slices.ContainsFunc(f.Changes, func(c inspect.Change) bool { return c.Fact == "cgroup.memory.max" })
+	})
+	if !hasFinding(f, "no-memory-limit") || !slices.Contains(f.Changes, inspect.Change{Fact: "cgroup.memory.max", Was: strconv.Itoa(64 << 20), Is: "max"}) {
+		t.Errorf("change: %s", line(e))
+	}
+}
+
+func hasFinding(f events.Findings, rule string) bool {
+	return slices.ContainsFunc(f.Findings, func(f audit.Finding) bool {
+		return f.Rule == rule || slices.ContainsFunc(f.Parts, func(part audit.Result) bool { return part.Rule == rule })
+	})
 }
