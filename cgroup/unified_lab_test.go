@@ -160,25 +160,32 @@ func TestLabTighterPod(t *testing.T) {
 	}
 }
 
-// TestLabOutOfMemory: the kernel kills what takes more than the limit, and counts it.
+// TestLabOutOfMemory: the kernel kills what takes more than the limit, and counts it. The count stays, so that a cgroup of its
+// own stands for a container's.
 func TestLabOutOfMemory(t *testing.T) {
-	c := unified(t)["pod-with-limits"]
-	dir := folderOf(t, c)
-	if before := labProcess(t, c).Memory; count(t, "killed", before.OOMKill) != 0 {
-		t.Skip("the container was out of memory before")
+	unified(t)
+	dir, pid := newGroup(t, "rtinspect-oom", groupID)
+	set(t, dir, "memory.max", "134217728")
+	memory := func() cgroup.Memory {
+		p, err := cgroup.Reader{}.Process(pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.Memory
 	}
-	// The kubelet has all processes of a container killed together; here only the one that is started now may be.
-	if m := labProcess(t, c).Memory; show(m.OOMGroup) != "true" {
+	if n := count(t, "killed before", memory().OOMKill); n != 0 {
+		t.Errorf("killed before: %d", n)
+	}
+	set(t, dir, "memory.oom.group", "1") // as the kubelet does: all would be killed
+	if m := memory(); show(m.OOMGroup) != "true" {
 		t.Errorf("killed together: %s, %v", show(m.OOMGroup), m.OOMGroup.Cause())
 	}
 	set(t, dir, "memory.oom.group", "0")
-	// The pod has the same limit, and its sandbox uses some of that: the pod would be the one at its limit.
-	set(t, filepath.Dir(dir), "memory.max", "max")
 	err := runIn(t, dir, "exec tail /dev/zero")
 	if err == nil || !strings.Contains(err.Error(), "killed") {
 		t.Fatalf("what takes all memory ended with %v", err)
 	}
-	m := labProcess(t, c).Memory
+	m := memory()
 	if n := count(t, "killed", m.OOMKill); n != 1 {
 		t.Errorf("killed: %d", n)
 	}
@@ -191,7 +198,7 @@ func TestLabOutOfMemory(t *testing.T) {
 	if n := count(t, "peak", m.Peak); n < 120<<20 || n > 128<<20 {
 		t.Errorf("peak: %d, want just below 128 MiB", n)
 	}
-	if m := labProcess(t, c).Memory; show(m.OOMGroup) != "false" {
+	if show(m.OOMGroup) != "false" {
 		t.Errorf("killed together: %s, %v", show(m.OOMGroup), m.OOMGroup.Cause())
 	}
 	if got := killed(t, dir); got != "oom_kill 1" {
@@ -276,44 +283,18 @@ func TestLabSystemdNames(t *testing.T) {
 	if p := labProcess(t, c).Place; p.Driver != cgroup.Cgroupfs || p.QoS != "burstable" || p.Container != c.ID || p.Pod != c.Pod.UID {
 		t.Errorf("the runtime's: %+v", p)
 	}
-	const uid, id = "0b3f2f5c-3a1e-4c4e-9d57-8a3c2f7a6b10", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	const uid = "0b3f2f5c-3a1e-4c4e-9d57-8a3c2f7a6b10"
 	names := []string{
-		"kubepods.slice", "kubepods-burstable.slice", "kubepods-burstable-pod" + strings.ReplaceAll(uid, "-", "_") + ".slice", "cri-containerd-" + id + ".scope",
+		"kubepods.slice", "kubepods-burstable.slice", "kubepods-burstable-pod" + strings.ReplaceAll(uid, "-", "_") + ".slice", "cri-containerd-" + groupID + ".scope",
 	}
-	dir := "/sys/fs/cgroup"
-	for _, name := range names {
-		if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+memory +pids"), 0); err != nil {
-			t.Fatal(err)
-		}
-		dir = filepath.Join(dir, name)
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := removeWhenEmpty(filepath.Join("/sys/fs/cgroup", strings.Join(names[:slices.Index(names, name)+1], "/"))); err != nil {
-				t.Error(err)
-			}
-		})
-	}
+	dir, pid := newGroup(t, names...)
 	set(t, dir, "memory.max", "8388608")
-	cmd := exec.CommandContext(t.Context(), "sh", "-c", "echo 0 >"+dir+"/cgroup.procs; echo; exec sleep 1000")
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	if _, err := out.Read(make([]byte, 1)); err != nil {
-		t.Fatal(err)
-	}
-	p, err := cgroup.Reader{}.Process(cmd.Process.Pid)
+	p, err := cgroup.Reader{}.Process(pid)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := cgroup.Place{
-		Path: "/" + strings.Join(names, "/"), Container: id, Runtime: "containerd", Driver: cgroup.Systemd, Pod: uid, QoS: "burstable",
+		Path: "/" + strings.Join(names, "/"), Container: groupID, Runtime: "containerd", Driver: cgroup.Systemd, Pod: uid, QoS: "burstable",
 	}
 	if p.Place != want {
 		t.Errorf("%+v\nwant %+v", p.Place, want)
@@ -330,16 +311,53 @@ func TestLabSystemdNames(t *testing.T) {
 	}
 }
 
-// removeWhenEmpty removes a cgroup; it stays busy for a moment after its last process.
-func removeWhenEmpty(dir string) error {
+// groupID is a container's, of a cgroup that is made here.
+const groupID = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+// newGroup makes cgroups of these names in each other, with a process in the last.
+func newGroup(t *testing.T, names ...string) (dir string, pid int) {
+	t.Helper()
+	dir = "/sys/fs/cgroup"
+	for _, name := range names {
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+memory +pids"), 0); err != nil {
+			t.Fatal(err)
+		}
+		dir = filepath.Join(dir, name)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		made := dir
+		t.Cleanup(func() { removeGroup(t, made) })
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", "echo 0 >"+dir+"/cgroup.procs; echo; exec sleep 1000")
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	return dir, cmd.Process.Pid
+}
+
+// removeGroup removes a cgroup; it stays busy for a moment after its last process.
+func removeGroup(t *testing.T, dir string) {
+	t.Helper()
 	var err error
 	for range 200 {
 		if err = os.Remove(dir); err == nil {
-			return nil
+			return
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	return err
+	t.Error(err)
 }
 
 // TestLabCgroupNamespaces: an ordinary container sees its own cgroup as the root, a privileged one the machine's; a mount that
