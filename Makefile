@@ -44,6 +44,10 @@ race: ## run unit under the race detector
 fuzz: ## run every fuzz target for FUZZTIME
 	@hack/fuzz.sh $(or $(FUZZTIME),30s)
 
+.PHONY: mutate
+mutate: ## switch off each rule of audit, one after the other, and tell which no test misses
+	@hack/mutate.sh
+
 .PHONY: lint
 lint: ## lint the Go code and the scripts
 	@hack/lint.sh

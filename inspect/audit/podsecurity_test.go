@@ -352,34 +352,41 @@ func sysctl(name string) change {
 func TestPodChecks(t *testing.T) {
 	seen := map[string]bool{}
 	for _, tc := range podCases {
-		name := tc.pod
-		if name == "" {
-			name = "pod-hardened"
-		}
-		got, p := checkOf(t, name, tc.check, tc.version, tc.change)
-		verdict := got.Verdict
-		if got.Unseen != "" {
-			verdict = unseen
-		}
-		if verdict != tc.verdict {
-			t.Errorf("%s, %s: %s, want %d: %+v", tc.check, tc.name, verdict, tc.verdict, got)
-		}
-		if (len(got.Causes) > 0) != (tc.verdict == Unknown) || (got.Reason != "") != (tc.verdict == NotApplicable) ||
-			tc.verdict == Fail && len(got.Evidence) == 0 || slices.Contains(p.Unseen, tc.check) != (tc.verdict == unseen) {
-			t.Errorf("%s, %s: %+v, unseen %q", tc.check, tc.name, got, p.Unseen)
-		}
-		if tc.verdict == Fail && p.AtMost >= got.Level {
-			t.Errorf("%s, %s: failed, and the pod is at most %s", tc.check, tc.name, p.AtMost)
-		}
-		if tc.verdict == Unknown && p.Level >= got.Level {
-			t.Errorf("%s, %s: unknown, and the pod is %s", tc.check, tc.name, p.Level)
-		}
+		t.Run(tc.check+"/"+tc.name, func(t *testing.T) {
+			name := tc.pod
+			if name == "" {
+				name = "pod-hardened"
+			}
+			got, p := checkOf(t, name, tc.check, tc.version, tc.change)
+			wantCheck(t, got, p, tc.verdict)
+		})
 		seen[tc.check+" "+fmt.Sprint(tc.verdict)] = true
 	}
 	for _, c := range podChecks() {
 		if !seen[c.id+" fail"] && c.id != "hostProbesAndHostLifecycle" && c.id != "windowsHostProcess" {
 			t.Errorf("no case that fails %s", c.id)
 		}
+	}
+}
+
+func wantCheck(t *testing.T, got PodCheck, p PodLevel, want Verdict) {
+	t.Helper()
+	verdict := got.Verdict
+	if got.Unseen != "" {
+		verdict = unseen
+	}
+	if verdict != want {
+		t.Errorf("%s, want %s: %+v", verdict, want, got)
+	}
+	if (len(got.Causes) > 0) != (want == Unknown) || (got.Reason != "") != (want == NotApplicable) ||
+		want == Fail && len(got.Evidence) == 0 || slices.Contains(p.Unseen, got.ID) != (want == unseen) {
+		t.Errorf("%+v, unseen %q", got, p.Unseen)
+	}
+	if want == Fail && p.AtMost >= got.Level {
+		t.Errorf("failed, and the pod is at most %s", p.AtMost)
+	}
+	if want == Unknown && p.Level >= got.Level {
+		t.Errorf("unknown, and the pod is %s", p.Level)
 	}
 }
 

@@ -305,6 +305,7 @@ var cases = []struct {
 	{"unmasked-proc", "kcore with CAP_SYS_RAWIO", "", together(withGuard("/proc/kcore", inspect.GuardNone), withCaps(caps.SysRawio)), Fail, High},
 	{"unmasked-proc", "kcore without", "", withGuard("/proc/kcore", inspect.GuardNone), Fail, Low},
 	{"mask-replaced", "by a file of /proc", "", withGuard("/proc/keys", inspect.GuardReplaced), Fail, High},
+	{"writable-sys", "privileged", "pod-privileged", nothing, Fail, High},
 	{"writable-sys", "another user", "pod-privileged", unprivileged, Pass, Info},
 	{"writable-cgroup", "from the root", "", kernelMount("cgroup", "/sys/fs/cgroup/rdma", false), Fail, High},
 	{"writable-cgroup", "in a cgroup namespace of its own", "", together(kernelMount("cgroup2", "/sys/fs/cgroup", false),
@@ -621,10 +622,12 @@ func judged(t *testing.T, name string, c change, id string) Result {
 
 func TestRules(t *testing.T) {
 	for _, tc := range cases {
-		got := judged(t, tc.pod, tc.change, tc.rule)
-		if got.Verdict != tc.verdict || (got.Verdict == Fail || got.Verdict == Unknown) && got.Severity != tc.severity {
-			t.Errorf("%s, %s: %s %s, want %s %s: %+v", tc.rule, tc.name, got.Verdict, got.Severity, tc.verdict, tc.severity, got)
-		}
+		t.Run(tc.rule+"/"+tc.name, func(t *testing.T) {
+			got := judged(t, tc.pod, tc.change, tc.rule)
+			if got.Verdict != tc.verdict || (got.Verdict == Fail || got.Verdict == Unknown) && got.Severity != tc.severity {
+				t.Errorf("%s %s, want %s %s: %+v", got.Verdict, got.Severity, tc.verdict, tc.severity, got)
+			}
+		})
 	}
 }
 
