@@ -179,8 +179,27 @@ func (h hostMounts) paths(device, root string) []string {
 	return slices.Compact(paths)
 }
 
+// sandboxesOf returns what may be the id of the container's sandbox: where no
+// runtime tells which container of the pod it is, each of them.
+func sandboxesOf(f *listed, all []listed) []string {
+	switch {
+	case f.Pod == nil:
+		return nil
+	case f.Pod.SandboxID != "" || f.Pod.UID == "":
+		return []string{f.Pod.SandboxID}
+	}
+	var ids []string
+	for n := range all {
+		if pod := all[n].Pod; pod != nil && pod.UID == f.Pod.UID {
+			ids = append(ids, all[n].ID)
+		}
+	}
+	return ids
+}
+
 // mountsOf makes the report of a container's mounts from its first process.
-func (i *Inspector) mountsOf(f *listed, p *firstProcess, host hostMounts) Fact[Mounts] {
+// sandboxes are the ids that its pod's sandbox may have.
+func (i *Inspector) mountsOf(f *listed, p *firstProcess, host hostMounts, sandboxes []string) Fact[Mounts] {
 	table, err := p.table()
 	if err != nil {
 		return UnknownFact[Mounts](err)
@@ -197,14 +216,14 @@ func (i *Inspector) mountsOf(f *listed, p *firstProcess, host hostMounts) Fact[M
 	guards := guardPoints(m)
 	m.InForce = make([]ContainerMount, 0, len(table.list))
 	for _, line := range table.list {
-		m.InForce = append(m.InForce, containerMount(table, line, host, guards, f.Pod))
+		m.InForce = append(m.InForce, containerMount(table, line, host, guards, podPlaces{f.Pod, sandboxes}))
 	}
 	return KnownFact(m, p.Path("mountinfo"))
 }
 
 // containerMount tells what a mount is. guards are the places of mounts that
 // protect a path.
-func containerMount(table mountTable, m Mount, host hostMounts, guards map[string]MountKind, pod *Pod) ContainerMount {
+func containerMount(table mountTable, m Mount, host hostMounts, guards map[string]MountKind, pod podPlaces) ContainerMount {
 	c := ContainerMount{Mount: m, Readonly: m.Readonly(), Hidden: !table.visible(m), Host: host.view(m)}
 	c.Kind, c.Volume = mountKind(m, c.Host, guards, pod)
 	if bind := m.Root != "/" || c.Kind == MountHost || c.Kind == MountVolume; bind && c.Readonly && !c.Hidden {
@@ -213,7 +232,7 @@ func containerMount(table mountTable, m Mount, host hostMounts, guards map[strin
 	return c
 }
 
-func mountKind(m Mount, host Fact[HostView], guards map[string]MountKind, pod *Pod) (kind MountKind, volume string) {
+func mountKind(m Mount, host Fact[HostView], guards map[string]MountKind, pod podPlaces) (kind MountKind, volume string) {
 	switch guard, guarded := guards[m.Point]; {
 	case m.Point == "/":
 		return MountRoot, ""
@@ -231,12 +250,7 @@ func mountKind(m Mount, host Fact[HostView], guards map[string]MountKind, pod *P
 	case m.Type == "devtmpfs" && m.Root != "/":
 		return MountDevice, ""
 	}
-	for _, p := range v.Paths {
-		if kind, volume := podMount(p, pod); kind != "" {
-			return kind, volume
-		}
-	}
-	return MountHost, ""
+	return pod.kind(v.Paths)
 }
 
 // isKernelView takes the usual places only: the host's proc on another one is a
@@ -253,17 +267,48 @@ func isKernelView(m Mount) bool {
 	return false
 }
 
-// podMount tells a pod's own files by their place on the host: the kubelet's
-// folder of the pod, pods/UID, and the runtime's of its sandbox, sandboxes/ID.
-func podMount(hostPath string, pod *Pod) (kind MountKind, volume string) {
-	if pod == nil {
+// podPlaces tell a pod's own files by their place on the host.
+type podPlaces struct {
+	pod *Pod
+	// sandboxes are the ids that the pod's sandbox may have.
+	sandboxes []string
+}
+
+// kind tells what is mounted from the paths that the host has for it. A volume with
+// a subPath has a place of its own in the pod's folder, also when it is a folder of
+// the host: then another path leads to it, which is not the pod's.
+func (p podPlaces) kind(paths []string) (kind MountKind, volume string) {
+	const subPath = "subpath"
+	bySubPath, elsewhere := false, false
+	for _, path := range paths {
+		switch kind, volume := p.mount(path); {
+		case volume == subPath:
+			bySubPath = true
+		case kind != "":
+			return kind, volume
+		default:
+			elsewhere = true
+		}
+	}
+	if bySubPath && !elsewhere {
+		return MountVolume, subPath
+	}
+	return MountHost, ""
+}
+
+// mount tells the kubelet's folder of the pod, pods/UID, and the runtime's of its
+// sandbox, sandboxes/ID.
+func (p podPlaces) mount(hostPath string) (kind MountKind, volume string) {
+	if p.pod == nil {
 		return "", ""
 	}
-	if pod.SandboxID != "" && strings.Contains(hostPath, "/sandboxes/"+pod.SandboxID+"/") {
-		return MountSandbox, ""
+	for _, id := range p.sandboxes {
+		if id != "" && strings.Contains(hostPath, "/sandboxes/"+id+"/") {
+			return MountSandbox, ""
+		}
 	}
-	_, below, ok := strings.Cut(hostPath, "/pods/"+pod.UID+"/")
-	if !ok || pod.UID == "" {
+	_, below, ok := strings.Cut(hostPath, "/pods/"+p.pod.UID+"/")
+	if !ok || p.pod.UID == "" {
 		return "", ""
 	}
 	folder, rest, _ := strings.Cut(below, "/")

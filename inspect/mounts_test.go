@@ -45,7 +45,7 @@ func TestRecordedMounts(t *testing.T) {
 	report := Mounts{Masked: checkPaths(container, defaultMasked, nil, nil, exists)}
 	guards := guardPoints(report)
 	guards["/proc/sys"] = MountProtected
-	pod := &Pod{UID: "PODUID", SandboxID: "SANDBOXID"}
+	pod := podPlaces{&Pod{UID: "PODUID"}, []string{"other", "SANDBOXID"}}
 	want := map[string]string{
 		"/": "root", "/proc": "kernel", "/sys": "kernel", "/sys/fs/cgroup/memory": "kernel", "/dev": "own", "/dev/pts": "own",
 		"/host/etc": "host /etc", "/host/log": "host /var/log",
@@ -77,7 +77,7 @@ func TestRecordedMounts(t *testing.T) {
 	// Of another pod, the same files are the host's.
 	for _, point := range []string{"/etc/hosts", "/dev/shm"} {
 		m, _ := container.at(point)
-		if c := containerMount(container, m, host, guards, &Pod{UID: "other", SandboxID: "other"}); c.Kind != MountHost {
+		if c := containerMount(container, m, host, guards, podPlaces{&Pod{UID: "other"}, []string{"other"}}); c.Kind != MountHost {
 			t.Errorf("%s of another pod: %s", point, c.Kind)
 		}
 	}
@@ -134,7 +134,7 @@ func TestHostPaths(t *testing.T) {
 }
 
 func TestPodMount(t *testing.T) {
-	pod := &Pod{UID: "u-1", SandboxID: "s"}
+	pod := podPlaces{&Pod{UID: "u-1"}, []string{"", "s"}}
 	for path, want := range map[string]string{
 		"/var/lib/kubelet/pods/u-1/volumes/kubernetes.io~empty-dir/tmp":             "volume empty-dir",
 		"/var/lib/kubelet/pods/u-1/volumes/kubernetes.io~projected/kube-api-access": "volume projected",
@@ -146,12 +146,49 @@ func TestPodMount(t *testing.T) {
 		"/var/lib/containerd/x/sandboxes/s/hostname":                                "sandbox ",
 		"/etc": " ",
 	} {
-		if kind, volume := podMount(path, pod); string(kind)+" "+volume != want {
+		if kind, volume := pod.mount(path); string(kind)+" "+volume != want {
 			t.Errorf("%s: %s %s, want %s", path, kind, volume, want)
 		}
 	}
-	if kind, _ := podMount("/var/lib/kubelet/pods//etc-hosts", &Pod{}); kind != "" {
+	if kind, _ := (podPlaces{pod: &Pod{}}).mount("/var/lib/kubelet/pods//etc-hosts"); kind != "" {
 		t.Errorf("a pod without a UID: %s", kind)
+	}
+}
+
+// TestSubPath: a folder of the host stays one when it is mounted by a subPath.
+func TestSubPath(t *testing.T) {
+	pod := podPlaces{&Pod{UID: "u"}, nil}
+	const place = "/var/lib/kubelet/pods/u/volume-subpaths/v/app/0"
+	for _, tc := range []struct {
+		paths []string
+		want  string
+	}{
+		{[]string{place, "/var/lib/kubelet/pods/u/volumes/kubernetes.io~empty-dir/v/sub"}, "volume empty-dir"},
+		{[]string{place}, "volume subpath"},
+		{[]string{place, "/var/log/pods"}, "host "},
+		{[]string{place, "/var/lib/kubelet/pods/other/volumes/kubernetes.io~empty-dir/v"}, "host "},
+	} {
+		if kind, volume := pod.kind(tc.paths); string(kind)+" "+volume != tc.want {
+			t.Errorf("%q: %s %s, want %s", tc.paths, kind, volume, tc.want)
+		}
+	}
+}
+
+// TestSandboxesOf: without a runtime it may be any container of the pod.
+func TestSandboxesOf(t *testing.T) {
+	of := func(id, uid, sandbox string) listed {
+		f := listed{}
+		f.ID, f.Pod = id, &Pod{UID: uid, SandboxID: sandbox}
+		return f
+	}
+	all := []listed{of("a", "u", ""), of("b", "u", ""), of("c", "v", ""), of("d", "", ""), {}}
+	for want, f := range map[string]listed{"a b": all[0], "c": all[2], "": all[3], "s": of("e", "u", "s")} {
+		if got := strings.Join(sandboxesOf(&f, all), " "); got != want {
+			t.Errorf("%s: %q, want %q", f.ID, got, want)
+		}
+	}
+	if got := sandboxesOf(&all[4], all); got != nil {
+		t.Errorf("%q", got)
 	}
 }
 
@@ -172,11 +209,11 @@ func TestWritableBelow(t *testing.T) {
 	host := newHostMounts(table(t, "1 0 8:1 / / rw - ext4 /dev/sda rw\n"), "", nil)
 	for point, want := range map[string]string{"/": "", "/data": "/data/a /data/b/t", "/data/b": "/data/b/t", "/sys": "", "/writable": ""} {
 		m, _ := container.at(point)
-		if got := strings.Join(containerMount(container, m, host, nil, nil).WritableBelow, " "); got != want {
+		if got := strings.Join(containerMount(container, m, host, nil, podPlaces{}).WritableBelow, " "); got != want {
 			t.Errorf("%s: %q, want %q", point, got, want)
 		}
 	}
-	if m := container.list[5]; !containerMount(container, m, host, nil, nil).Hidden {
+	if m := container.list[5]; !containerMount(container, m, host, nil, podPlaces{}).Hidden {
 		t.Error("what was mounted over is not hidden")
 	}
 }

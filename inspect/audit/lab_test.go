@@ -110,3 +110,55 @@ func TestLabLevels(t *testing.T) {
 	}
 	compareLevels(t, os.Getenv("RTINSPECT_LAB_RUNTIME"), s)
 }
+
+// TestLabKernelMounts: without a runtime, what is found of the node's folders in a
+// container is the same.
+func TestLabKernelMounts(t *testing.T) {
+	if os.Getenv("RTINSPECT_LAB") == "" {
+		t.Skip("needs the lab: make test")
+	}
+	asked, err := inspect.Open(t.Context(), inspect.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer asked.Close() //nolint:errcheck // nothing is lost
+	kernel := inspect.OpenKernel(inspect.Options{}, nil)
+	defer kernel.Close() //nolint:errcheck // nothing is lost
+	var rules []string
+	for _, class := range hostClasses() {
+		rules = append(rules, class.id)
+	}
+	list, err := asked.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := func(i *inspect.Inspector) map[string][]string {
+		s, _ := i.Snapshot(t.Context()) // of other runtimes' sockets some may be missing
+		found := map[string][]string{}
+		s.Containers = slices.DeleteFunc(s.Containers, func(r inspect.Report) bool {
+			return !slices.ContainsFunc(list, func(c inspect.Container) bool { return c.ID == r.ID }) // another lab's
+		})
+		for _, subject := range Judge(s, Options{Rules: rules}).Subjects {
+			for _, r := range subject.Results {
+				if r.Verdict == Fail {
+					found[subject.ID] = append(found[subject.ID], r.Rule)
+				}
+			}
+		}
+		return found
+	}
+	with, without := failed(asked), failed(kernel)
+	if len(with) == 0 {
+		t.Error("nothing is found")
+	}
+	for id := range without {
+		if _, ours := with[id]; !ours {
+			t.Errorf("%s: without a runtime %q, with it nothing", id, without[id])
+		}
+	}
+	for id, want := range with {
+		if !slices.Equal(without[id], want) {
+			t.Errorf("%s: without a runtime %q, with it %q", id, without[id], want)
+		}
+	}
+}

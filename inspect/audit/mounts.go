@@ -167,7 +167,9 @@ func nameOnHost(m inspect.ContainerMount, host inspect.HostView) string {
 	if len(host.Paths) == 0 {
 		return m.Root
 	}
-	return host.Paths[0]
+	// The kubelet's own mount of a volume with a subPath is not where it is from.
+	n := slices.IndexFunc(host.Paths, func(p string) bool { return !strings.Contains(p, "/volume-subpaths/") })
+	return host.Paths[max(n, 0)]
 }
 
 // ownFolder takes what a runtime keeps for this container alone: Docker binds

@@ -353,6 +353,11 @@ var cases = []struct {
 	{"host-kernel", "the same without the namespace", "", ipcFolders, Fail, Critical},
 	{"host-logs", "read-only", "", hostFolder("/var/log", true), Fail, Low},
 	{"host-path", "some folder", "", hostFolder("/srv/data", false), Fail, Medium},
+	{"host-logs", "by a subPath", "", withMount(func() inspect.ContainerMount {
+		m := inspect.ContainerMount{Kind: inspect.MountHost}
+		m.Point, m.Root, m.Type = "/mnt", "/var/log", "ext4"
+		return m
+	}(), "/var/lib/kubelet/pods/u/volume-subpaths/v/app/0", "/var/log"), Fail, High},
 	{"mount-propagation", "shared", "", func(s *inspect.Snapshot, r *inspect.Report) {
 		m := inspect.ContainerMount{Kind: inspect.MountHost}
 		m.Point, m.Root, m.Type, m.Shared = "/mnt", "/srv", "ext4", 7
