@@ -10,8 +10,11 @@ import (
 // SocketContainer is a running container in which a socket can be reached, or
 // of which that is unknown.
 type SocketContainer struct {
-	// ID is the container's.
+	// ID is the container's, and Namespace containerd's: two of them may have
+	// one id.
 	ID string `json:"id"`
+	// Namespace is empty for other runtimes, and in older snapshots.
+	Namespace string `json:"namespace,omitempty"`
 	// Name is namespace/pod/name, see [Container.FullName].
 	Name string `json:"name"`
 	// Ways are those to the socket in the container; they are unknown when its
@@ -59,7 +62,7 @@ func (i *Inspector) reachable(sockets []*foundSocket, containers []listed) {
 			if found, ok := ways.Value(); ok && len(found) == 0 {
 				continue
 			}
-			list = append(list, SocketContainer{ID: running[n].ID, Name: running[n].FullName(), Ways: ways})
+			list = append(list, SocketContainer{ID: running[n].ID, Namespace: running[n].Namespace, Name: running[n].FullName(), Ways: ways})
 		}
 		s.Containers = KnownFact(list, "mounts and network namespaces of the containers' first processes")
 	}

@@ -158,8 +158,13 @@ type judgment struct {
 	Missing        []string `json:"missing"`
 	MissingSockets []string `json:"missingSockets"`
 
-	containers map[string]inspect.Container // by id
+	containers map[subjectKey]inspect.Container
 }
+
+// subjectKey is that of a container: two namespaces of containerd may have one id. The node's is empty.
+type subjectKey struct{ namespace, id string }
+
+func keyOf(s audit.Subject) subjectKey { return subjectKey{s.Namespace, s.ID} }
 
 // auditSummary counts what was judged, and all findings: those that are not shown, too.
 type auditSummary struct {
@@ -186,12 +191,12 @@ func judge(s inspect.Snapshot, refs []string, o audit.Options) (judgment, error)
 	if len(refs) == 0 {
 		chosen = s.Containers // with sandboxes and ended ones
 	}
-	containers := map[string]inspect.Container{}
+	containers := map[subjectKey]inspect.Container{}
 	for _, r := range chosen {
-		containers[r.ID] = r.Container
+		containers[subjectKey{r.Namespace, r.ID}] = r.Container
 	}
 	report.Subjects = slices.DeleteFunc(report.Subjects, func(s audit.Subject) bool {
-		_, isChosen := containers[s.ID]
+		_, isChosen := containers[keyOf(s)]
 		return s.Node && len(refs) > 0 || !s.Node && !isChosen
 	})
 	j := judgment{
@@ -309,12 +314,12 @@ func auditPages(w io.Writer, j judgment, o output) {
 // bySubject groups findings, in the order of each subject's worst.
 func bySubject(findings []finding) [][]finding {
 	var groups [][]finding
-	place := map[string]int{} // by the id, which the node has none of
+	place := map[subjectKey]int{}
 	for _, f := range findings {
-		n, known := place[f.Subject.ID]
+		n, known := place[keyOf(f.Subject)]
 		if !known {
 			n = len(groups)
-			place[f.Subject.ID] = n
+			place[keyOf(f.Subject)] = n
 			groups = append(groups, nil)
 		}
 		groups[n] = append(groups[n], f)
@@ -328,7 +333,7 @@ func (j judgment) title(s audit.Subject, o output) string {
 		return s.String()
 	}
 	name := plain(s.String())
-	if c := j.containers[s.ID]; fromKernel(c) {
+	if c := j.containers[keyOf(s)]; fromKernel(c) {
 		name.text = topTitle(c).text + "  " + nameCell(c).text
 	}
 	return name.text + "  " + plain(o.id(s.ID)).text + "  " + factCell(s.Tier, o.wide()).paint(o.color)

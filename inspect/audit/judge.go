@@ -35,8 +35,10 @@ type Report struct {
 type Subject struct {
 	// Node tells that it is the node; the other fields are then empty.
 	Node bool `json:"node,omitempty"`
-	// ID is the container's.
-	ID string `json:"id,omitempty"`
+	// ID is the container's, and Namespace containerd's: two of them may have
+	// one id. Namespace is empty for other runtimes.
+	ID        string `json:"id,omitempty"`
+	Namespace string `json:"namespace,omitempty"`
 	// Name is namespace/pod/name, see [inspect.Container.FullName].
 	Name string       `json:"name,omitempty"`
 	Kind inspect.Kind `json:"kind,omitempty"`
@@ -121,7 +123,7 @@ func judgeNode(rules []Rule, s *inspect.Snapshot) Subject {
 
 func judgeContainer(rules []Rule, s *inspect.Snapshot, report *inspect.Report) Subject {
 	c := &container{Report: report, snapshot: s, node: &node{s}}
-	subject := Subject{ID: report.ID, Name: report.FullName(), Kind: report.Kind, Tier: report.Tier, Results: []Result{}}
+	subject := Subject{ID: report.ID, Namespace: report.Namespace, Name: report.FullName(), Kind: report.Kind, Tier: report.Tier, Results: []Result{}}
 	for _, r := range rules {
 		if !r.Node {
 			subject.Results = append(subject.Results, r.result(r.judgeContainer(c)))

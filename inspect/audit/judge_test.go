@@ -75,6 +75,27 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+// TestSameID: two namespaces of containerd may have containers of one id.
+func TestSameID(t *testing.T) {
+	s := loadPods(t, "2.4", "pod-socket-mounted")
+	twin := s.Containers[0]
+	twin.Namespace = "moby"
+	s.Containers = append(s.Containers, twin)
+	for n := range s.Sockets {
+		list, _ := s.Sockets[n].Containers.Value()
+		for m := range list {
+			list[m].Namespace = "k8s.io"
+		}
+	}
+	var got []string
+	for _, subject := range Judge(s, Options{Rules: []string{"runtime-socket"}}).Subjects[1:] {
+		got = append(got, subject.Namespace+" "+subject.Results[0].Verdict.String())
+	}
+	if want := []string{"k8s.io fail", "moby pass"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 // TestPaths looks at the legs of a path and at what it contains.
 func TestPaths(t *testing.T) {
 	s := loadPods(t, "2.4", "pod-host-ns")

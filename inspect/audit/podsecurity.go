@@ -120,6 +120,7 @@ type podFacts struct {
 	containers []*container
 	missing    []string // why there may be more
 	id, name   string
+	namespace  string // containerd's
 }
 
 // podsOf groups the containers, in the order in which their pods appear.
@@ -135,7 +136,7 @@ func podsOf(s *inspect.Snapshot) []*podFacts {
 		k := key{r.Namespace, cmp.Or(r.Pod.SandboxID, r.Pod.UID)}
 		p := pods[k]
 		if p == nil {
-			p = &podFacts{id: k.id, name: podName(r.Pod), missing: s.Missing}
+			p = &podFacts{id: k.id, name: podName(r.Pod), namespace: k.namespace, missing: s.Missing}
 			pods[k] = p
 			list = append(list, p)
 		}
@@ -158,7 +159,7 @@ func podName(p *inspect.Pod) string {
 }
 
 func (p *podFacts) level(v PSSVersion) PodLevel {
-	l := PodLevel{Subject: Subject{ID: p.id, Name: p.name}, Unseen: []string{}, Checks: []PodCheck{}}
+	l := PodLevel{Subject: Subject{ID: p.id, Namespace: p.namespace, Name: p.name}, Unseen: []string{}, Checks: []PodCheck{}}
 	for _, check := range podChecks() {
 		if v.minor() < check.since {
 			continue

@@ -65,10 +65,16 @@ func judgeSocket(c *container, abstract bool) outcome {
 	return found(result, severity)
 }
 
+// is tells whether a container of a socket's is this one. A snapshot of before had
+// the id alone.
+func (c *container) is(other inspect.SocketContainer) bool {
+	return other.ID == c.ID && (other.Namespace == c.Namespace || other.Namespace == "")
+}
+
 // ways are those to a socket that are known.
 func (c *container) ways(s inspect.Socket) []inspect.SocketWay {
 	list, _ := s.Containers.Value()
-	n := slices.IndexFunc(list, func(other inspect.SocketContainer) bool { return other.ID == c.ID })
+	n := slices.IndexFunc(list, c.is)
 	if n < 0 {
 		return nil
 	}
@@ -86,7 +92,7 @@ func (c *container) reaches(s inspect.Socket) claim {
 	case !ok:
 		return unsureOf(name, causeOf(s.Containers))
 	}
-	n := slices.IndexFunc(list, func(other inspect.SocketContainer) bool { return other.ID == c.ID })
+	n := slices.IndexFunc(list, c.is)
 	if n < 0 {
 		return isTrue(false)
 	}
