@@ -75,7 +75,7 @@ var readers = map[string]reader{
 	}),
 	TopicContainerUpdate: typed(func(e *Event, m *api.ContainerUpdate) {
 		e.about(m.GetID())
-		e.Detail = ContainerUpdate{Image: m.GetImage(), Labels: m.GetLabels(), SnapshotKey: m.GetSnapshotKey()}
+		e.Detail = ContainerUpdate{Image: m.GetImage(), Labels: inspect.RedactLabels(m.GetLabels()), SnapshotKey: m.GetSnapshotKey()}
 	}),
 	TopicContainerDelete: typed(func(e *Event, m *api.ContainerDelete) { e.about(m.GetID()) }),
 	TopicTaskCreate: typed(func(e *Event, m *api.TaskCreate) {
@@ -110,8 +110,8 @@ var readers = map[string]reader{
 		e.about(m.GetContainerID())
 		e.Detail = Checkpointed{m.GetCheckpoint()}
 	}),
-	TopicImageCreate: typed(func(e *Event, m *api.ImageCreate) { e.Detail = Image{m.GetName(), m.GetLabels()} }),
-	TopicImageUpdate: typed(func(e *Event, m *api.ImageUpdate) { e.Detail = Image{m.GetName(), m.GetLabels()} }),
+	TopicImageCreate: typed(func(e *Event, m *api.ImageCreate) { e.Detail = Image{m.GetName(), inspect.RedactLabels(m.GetLabels())} }),
+	TopicImageUpdate: typed(func(e *Event, m *api.ImageUpdate) { e.Detail = Image{m.GetName(), inspect.RedactLabels(m.GetLabels())} }),
 	TopicImageDelete: typed(func(e *Event, m *api.ImageDelete) { e.Detail = Image{Name: m.GetName()} }),
 	TopicSnapshotPrepare: typed(func(e *Event, m *api.SnapshotPrepare) {
 		e.Detail = Snapshot{Key: m.GetKey(), Parent: m.GetParent(), Snapshotter: m.GetSnapshotter()}
@@ -122,10 +122,14 @@ var readers = map[string]reader{
 	TopicSnapshotRemove: typed(func(e *Event, m *api.SnapshotRemove) {
 		e.Detail = Snapshot{Key: m.GetKey(), Snapshotter: m.GetSnapshotter()}
 	}),
-	TopicContentCreate:   typed(func(e *Event, m *api.ContentCreate) { e.Detail = Content{m.GetDigest(), size(m.GetSize())} }),
-	TopicContentDelete:   typed(func(e *Event, m *api.ContentDelete) { e.Detail = Content{Digest: m.GetDigest()} }),
-	TopicNamespaceCreate: typed(func(e *Event, m *api.NamespaceCreate) { e.Detail = Namespace{m.GetName(), m.GetLabels()} }),
-	TopicNamespaceUpdate: typed(func(e *Event, m *api.NamespaceUpdate) { e.Detail = Namespace{m.GetName(), m.GetLabels()} }),
+	TopicContentCreate: typed(func(e *Event, m *api.ContentCreate) { e.Detail = Content{m.GetDigest(), size(m.GetSize())} }),
+	TopicContentDelete: typed(func(e *Event, m *api.ContentDelete) { e.Detail = Content{Digest: m.GetDigest()} }),
+	TopicNamespaceCreate: typed(func(e *Event, m *api.NamespaceCreate) {
+		e.Detail = Namespace{m.GetName(), inspect.RedactLabels(m.GetLabels())}
+	}),
+	TopicNamespaceUpdate: typed(func(e *Event, m *api.NamespaceUpdate) {
+		e.Detail = Namespace{m.GetName(), inspect.RedactLabels(m.GetLabels())}
+	}),
 	TopicNamespaceDelete: typed(func(e *Event, m *api.NamespaceDelete) { e.Detail = Namespace{Name: m.GetName()} }),
 	TopicSandboxCreate:   typed(func(e *Event, m *api.SandboxCreate) { e.Detail = Sandbox{ID: m.GetSandboxID()} }),
 	TopicSandboxStart:    typed(func(e *Event, m *api.SandboxStart) { e.Detail = Sandbox{ID: m.GetSandboxID()} }),

@@ -22,6 +22,10 @@ var secretName = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`(?i)passw(or)?d|passphrase|secret|token|credential|(api|private|access)[-_.]?key`)
 })
 
+// RedactLabels returns labels or annotations with "<redacted>" in the place of what
+// may be secret, as those of a [Container] are. The given map is not changed.
+func RedactLabels(values map[string]string) map[string]string { return redactNamed(values) }
+
 // redactNamed returns labels or annotations without what may be secret. The
 // given map is not changed.
 func redactNamed(values map[string]string) map[string]string {

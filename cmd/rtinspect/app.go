@@ -45,6 +45,7 @@ func (v *invocation) commands() []*cli.Command {
 		v.cgroupCommand(),
 		v.topCommand(),
 		v.socketsCommand(),
+		v.eventsCommand(),
 		v.auditCommand(),
 		v.explainCommand(),
 		v.snapshotCommand(),
@@ -55,7 +56,7 @@ func (v *invocation) commands() []*cli.Command {
 		v.connectCommand(),
 	}
 	for _, command := range commands {
-		command.Flags = append(command.Flags, globalFlags()...)
+		command.Flags = append(command.Flags, globalsBeside(command.Flags)...)
 		command.HideHelp = true // no "help" below a command, where it may be a container's name
 		command.OnUsageError = func(c *cli.Context, err error, _ bool) error {
 			return &usageError{command: c.Command.Name, problem: strings.Replace(err.Error(), "for flag -", "for flag --", 1)}
@@ -104,6 +105,13 @@ func globalFlags() []cli.Flag {
 	}
 }
 
+// globalsBeside returns the global flags but those that a command has of its own, with another meaning.
+func globalsBeside(own []cli.Flag) []cli.Flag {
+	return slices.DeleteFunc(globalFlags(), func(global cli.Flag) bool {
+		return slices.ContainsFunc(own, func(f cli.Flag) bool { return f.Names()[0] == global.Names()[0] })
+	})
+}
+
 // options returns what the global flags say about the node.
 func options(c *cli.Context) (inspect.Options, error) {
 	o := inspect.Options{
@@ -119,7 +127,7 @@ func options(c *cli.Context) (inspect.Options, error) {
 	switch {
 	case !strings.HasPrefix(o.HostRoot, "/"):
 		return o, misuse(c, "flag --host-root is "+quote(o.HostRoot)+": want an absolute path")
-	case o.Timeout <= 0:
+	case o.Timeout <= 0 && c.IsSet("timeout"):
 		return o, misuse(c, "flag --timeout is "+o.Timeout.String()+": want more than 0s")
 	}
 	return o, nil

@@ -138,7 +138,7 @@ func TestDistance(t *testing.T) {
 func TestComplete(t *testing.T) {
 	v := &invocation{}
 	for line, want := range map[string]string{
-		"":                          "audit caps cgroup completion explain help inspect ns pods ps snapshot sockets top version",
+		"":                          "audit caps cgroup completion events explain help inspect ns pods ps snapshot sockets top version",
 		"p":                         "pods ps",
 		"c":                         "caps cgroup completion",
 		"help ve":                   "version",

@@ -75,7 +75,7 @@ func complete(commands []*cli.Command, words []string) []string {
 		last := len(p.words) == 1
 		f := p.lookup(p.words[0])
 		if last && !p.ended && f != nil && takesValue(f) {
-			return matching(flagValues(f), current, "")
+			return matching(p.values(f, current), current, "")
 		}
 		if p.next() != nil {
 			return nil
@@ -89,7 +89,7 @@ func complete(commands []*cli.Command, words []string) []string {
 		if f == nil {
 			return nil
 		}
-		return matching(flagValues(f), value, name+"=")
+		return matching(p.values(f, value), value, name+"=")
 	}
 	if strings.HasPrefix(current, "-") {
 		return matching(p.flagNames(), current, "")
@@ -119,11 +119,21 @@ func isWord(text string) bool {
 	return strings.Trim(text, allowed) == ""
 }
 
+// values returns the values of a flag, also of one that names containers.
+func (p *parser) values(f cli.Flag, current string) []string {
+	if f.Names()[0] == "container" {
+		return refs(p.line.flags, current)
+	}
+	return flagValues(f)
+}
+
 // flagValues returns the values of a flag.
 func flagValues(f cli.Flag) []string {
 	switch f.Names()[0] {
 	case "output":
 		return []string{formatTable, formatWide, formatJSON, formatYAML, formatGoTemplate + "="}
+	case "filter", "until":
+		return eventWords()
 	case "color":
 		return []string{"auto", "always", "never"}
 	case "severity", "fail-on":

@@ -60,7 +60,8 @@ func (v *invocation) overview(w io.Writer, commands []*cli.Command) {
 
 // manual writes the help of a command.
 func manual(w io.Writer, command *cli.Command) {
-	own := command.Flags[:len(command.Flags)-len(globalFlags())]
+	first := slices.IndexFunc(command.Flags, func(f cli.Flag) bool { return f.Names()[0] == globalFlags()[0].Names()[0] })
+	own, global := command.Flags[:first], command.Flags[first:]
 	usage := []string{"Usage: rtinspect", command.Name}
 	if len(own) > 0 {
 		usage = append(usage, "[flags]")
@@ -74,7 +75,7 @@ func manual(w io.Writer, command *cli.Command) {
 		flagTable(w, own)
 	}
 	say(w, "\nGlobal flags:\n")
-	flagTable(w, globalFlags())
+	flagTable(w, global)
 	say(w, "\nExamples:\n")
 	for example := range strings.Lines(command.UsageText) {
 		say(w, "  ", strings.TrimSuffix(example, "\n"), "\n")

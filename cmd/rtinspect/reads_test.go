@@ -52,6 +52,8 @@ func tracedCommands(t *testing.T) [][]string {
 			{"audit", "--snapshot", file},
 			{"explain"},
 			{"explain", "privileged"},
+			{"events", "--since-start=false", "--timeout", "500ms"},
+			{"events", "--since-start=false", "--timeout", "500ms", "--audit"},
 			{"sockets"},
 			{"sockets", socket},
 			{"sockets", "--connect", socket},
