@@ -6,6 +6,7 @@ import (
 	"iter"
 	"maps"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -419,12 +420,19 @@ func TestLabOOM(t *testing.T) {
 	const own, above = 16 << 20, 24 << 20
 	folder := "/sys/fs/cgroup/memory" + d.cgroup + "/pod"
 	limit := folder + "/memory.limit_in_bytes"
-	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
+	if unified() {
 		folder = "/sys/fs/cgroup" + d.cgroup + "/pod"
 		limit = folder + "/memory.max"
 	}
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		t.Fatal(err)
+	}
+	if unified() {
+		for _, above := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup" + d.cgroup} {
+			if err := os.WriteFile(above+"/cgroup.subtree_control", []byte("+memory"), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	if err := os.WriteFile(limit, []byte(strconv.Itoa(above)), 0o644); err != nil {
 		t.Fatal(err)
@@ -550,15 +558,13 @@ func TestLabWatch(t *testing.T) {
 		t.Errorf("exec: %v holds beyond the first %s", args, beyond)
 	}
 
-	limit := "/sys/fs/cgroup/memory" + d.cgroup + "/watched/memory.memsw.limit_in_bytes"
-	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
-		limit = "/sys/fs/cgroup" + d.cgroup + "/watched/memory.max"
+	// On v1 the limit with swap may not be below the one without.
+	folder, files, none := "/sys/fs/cgroup/memory", []string{"memory.memsw.limit_in_bytes", "memory.limit_in_bytes"}, "-1"
+	if unified() {
+		folder, files, none = "/sys/fs/cgroup", []string{"memory.max"}, "max"
 	}
-	if err := os.WriteFile(limit, []byte("-1"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if strings.Contains(limit, "memsw") {
-		if err := os.WriteFile(strings.Replace(limit, "memsw.", "", 1), []byte("-1"), 0o644); err != nil {
+	for _, file := range files {
+		if err := os.WriteFile(filepath.Join(folder, d.cgroup, "watched", file), []byte(none), 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -568,6 +574,12 @@ func TestLabWatch(t *testing.T) {
 	if !hasFinding(f, "no-memory-limit") || !slices.Contains(f.Changes, inspect.Change{Fact: "cgroup.memory.max", Was: strconv.Itoa(64 << 20), Is: "max"}) {
 		t.Errorf("change: %s", line(e))
 	}
+}
+
+// unified tells whether the control groups are v2 alone.
+func unified() bool {
+	_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
+	return err == nil
 }
 
 func hasFinding(f events.Findings, rule string) bool {

@@ -207,10 +207,10 @@ func (r *reducer) listed(s *session, again bool, began time.Time, truths []runti
 	for _, t := range truths {
 		k := key{t.Namespace, t.ID}
 		found[k] = true
-		if !r.filter.wantsNamespace(t.Namespace) {
+		c := r.state[k]
+		if !r.filter.wantsNamespace(t.Namespace) || c == nil && r.gone.stale(k, began, t.Created) {
 			continue
 		}
-		c := r.state[k]
 		if c == nil {
 			c = r.add(k)
 		}
@@ -265,8 +265,9 @@ type graveyard struct {
 }
 
 type grave struct {
-	at   time.Time
-	pids []int
+	at     time.Time // by containerd's event, where there was one
+	buried time.Time
+	pids   []int
 }
 
 func newGraveyard() graveyard { return graveyard{graves: map[key]grave{}} }
@@ -275,11 +276,18 @@ func (g *graveyard) bury(k key, at time.Time, pids []int) {
 	if _, again := g.graves[k]; !again {
 		g.order = append(g.order, k)
 	}
-	g.graves[k] = grave{at, pids}
+	g.graves[k] = grave{at, time.Now(), pids}
 	if len(g.order) > mostGone {
 		delete(g.graves, g.order[0])
 		g.order = g.order[1:]
 	}
+}
+
+// stale tells whether a container of a list went while the list was on its way,
+// and is not a new one with its name.
+func (g *graveyard) stale(k key, began, made time.Time) bool {
+	grave, ok := g.graves[k]
+	return ok && grave.buried.After(began) && !made.After(grave.at)
 }
 
 // knows tells whether an event is of the life of a container that is gone.

@@ -253,10 +253,13 @@ func TestLabExecWithCapabilities(t *testing.T) {
 		t.Fatal(err)
 	}
 	var pid int
-	background(t, func() bool { pid = pidWith("sleep", "87002"); return pid != 0 },
+	session := background(t, func() bool { pid = pidWith("sleep", "87002"); return pid != 0 },
 		"runc", "--root", filepath.Join(os.Getenv("RTINSPECT_LAB"), "runc", c.Namespace),
 		"exec", "--cap", "CAP_SYS_ADMIN", "--cap", "CAP_NET_RAW", c.ID, "sleep", "87002")
-	t.Cleanup(func() { _ = unix.Kill(pid, unix.SIGKILL) })
+	t.Cleanup(func() {
+		_ = unix.Kill(pid, unix.SIGKILL)
+		_ = session.Wait() // when runc ends, its process is reaped: the next test must not find it
+	})
 	_, list := processes(t, i, "pod-no-caps")
 	p := withArg(t, list, "87002")
 	equal(t, "origin", p.Origin, inspect.OriginOutside) // runc's, not the shim's

@@ -1,0 +1,220 @@
+package events_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	api "github.com/containerd/containerd/api/events"
+
+	"github.com/rtinspect/rtinspect/events"
+)
+
+// reading is what one reader of events has got under a load.
+type reading struct {
+	name   string
+	mu     sync.Mutex
+	topics map[string]int
+	delays []time.Duration
+	last   time.Time
+}
+
+func (r *reading) add(topic string, at time.Time) {
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.topics[topic]++
+	r.delays = append(r.delays, now.Sub(at))
+	r.last = now
+}
+
+// reset forgets what was read, and returns it.
+func (r *reading) reset() *reading {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := &reading{name: r.name, topics: r.topics, delays: r.delays, last: r.last}
+	r.topics, r.delays = map[string]int{}, nil
+	return old
+}
+
+func (r *reading) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.delays)
+}
+
+func (r *reading) String() string {
+	slices.Sort(r.delays)
+	at := func(part float64) time.Duration {
+		if len(r.delays) == 0 {
+			return 0
+		}
+		return r.delays[int(part*float64(len(r.delays)-1))]
+	}
+	return fmt.Sprintf("%-20s %6d events, delay median %8.3f ms, 99th of 100 %8.3f ms", r.name, len(r.delays), ms(at(0.5)), ms(at(0.99)))
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// readLines reads the lines of a program, of which parse takes the topic and the time.
+func readLines(b *testing.B, name string, parse func(string) (string, time.Time, bool), args ...string) *reading {
+	b.Helper()
+	r := &reading{name: name, topics: map[string]int{}}
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		lines := bufio.NewScanner(out)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			if topic, at, ok := parse(lines.Text()); ok {
+				r.add(topic, at)
+			}
+		}
+	}()
+	b.Cleanup(func() {
+		cancel()
+		<-done
+		_ = cmd.Wait()
+	})
+	return r
+}
+
+// parseCtr reads a line of ctr events: 2026-01-02 03:04:05.6 +0000 UTC NAMESPACE TOPIC {…}.
+func parseCtr(line string) (string, time.Time, bool) {
+	f := strings.SplitN(line, " ", 7)
+	if len(f) < 7 {
+		return "", time.Time{}, false
+	}
+	at, err := time.Parse("2006-01-02 15:04:05.999999999 -0700 MST", strings.Join(f[:4], " "))
+	return f[5], at, err == nil && !strings.HasPrefix(f[5], "/rtinspect")
+}
+
+func parseOurs(line string) (string, time.Time, bool) {
+	var e struct {
+		Time  time.Time
+		Topic string
+	}
+	err := json.Unmarshal([]byte(line), &e)
+	return e.Topic, e.Time, err == nil && !strings.HasPrefix(e.Topic, "/rtinspect")
+}
+
+// BenchmarkLabEvents reads events beside ctr, under the same load in one run: many that a client publishes, then real
+// containers that several clients run.
+func BenchmarkLabEvents(b *testing.B) {
+	d := newDaemon(b)
+	program := filepath.Join(b.TempDir(), "rtinspect")
+	build := exec.Command("go", "build", "-trimpath", "-tags", "urfave_cli_no_docs,grpcnotrace", "-o", program, "../cmd/rtinspect")
+	if out, err := build.CombinedOutput(); err != nil {
+		b.Fatalf("%v\n%s", err, out)
+	}
+	ours := &reading{name: "events.Stream", topics: map[string]int{}}
+	readers := []*reading{
+		readLines(b, "ctr events", parseCtr, "ctr", "-a", d.socket(), "events"),
+		readLines(b, "rtinspect events", parseOurs, program, "events", "-o", "json", "-r", d.endpoint()),
+		ours,
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	live := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for e, err := range events.Stream(ctx, events.Options{Endpoint: d.endpoint(), Room: 1_000_000}) {
+			switch {
+			case err != nil:
+				b.Error(err)
+				close(live)
+				return
+			case e.Topic == events.TopicLive:
+				close(live)
+			case e.Source != events.Ours:
+				ours.add(e.Topic, e.Time)
+			}
+		}
+	}()
+	defer func() {
+		cancel()
+		<-ended
+	}()
+	<-live
+	for ready := false; !ready; time.Sleep(50 * time.Millisecond) { // ctr does not say when it is
+		if err := d.publish(ctx, events.TopicImageDelete, &api.ImageDelete{Name: "ready"}); err != nil {
+			b.Fatal(err)
+		}
+		ready = readers[0].count() > 0 && readers[1].count() > 0
+	}
+	time.Sleep(200 * time.Millisecond)
+	for _, r := range readers {
+		r.reset()
+	}
+	b.ReportMetric(0, "ns/op")
+
+	const many = 20_000
+	began := time.Now()
+	d.publishMany(b, many)
+	published := time.Since(began)
+	settle(readers)
+	b.Logf("%d events published in %v, %.0f a second", many, published.Round(time.Millisecond), many/published.Seconds())
+	for _, r := range readers {
+		r = r.reset()
+		b.Logf("%s, all read after %v", r, r.last.Sub(began).Round(time.Millisecond))
+		if len(r.delays) != many {
+			b.Errorf("%s read %d events of %d", r.name, len(r.delays), many)
+		}
+	}
+
+	const containers, clients = 100, 4
+	began = time.Now()
+	var wg sync.WaitGroup
+	for client := range clients {
+		wg.Go(func() {
+			for i := client; i < containers; i += clients {
+				if _, err := d.run(context.Background(), fmt.Sprintf("bench-%d", i), shell("exit 0")); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.Logf("%d containers in %v", containers, time.Since(began).Round(time.Millisecond))
+	settle(readers)
+	for _, r := range readers {
+		r = r.reset()
+		b.Logf("%s", r)
+		for _, topic := range life {
+			if n := r.topics[topic]; n != containers {
+				b.Logf("%s read %d of %d %s", r.name, n, containers, topic)
+			}
+		}
+	}
+}
+
+// settle waits until no more is read.
+func settle(readers []*reading) {
+	for counts := []int{}; ; time.Sleep(2 * time.Second) {
+		var now []int
+		for _, r := range readers {
+			now = append(now, r.count())
+		}
+		if slices.Equal(counts, now) {
+			return
+		}
+		counts = now
+	}
+}
