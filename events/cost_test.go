@@ -2,6 +2,9 @@ package events
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -117,5 +120,42 @@ func TestGraveyard(t *testing.T) {
 	}
 	if len(g.graves) != mostGone || len(g.order) != mostGone {
 		t.Errorf("%d and %d are remembered, want %d", len(g.graves), len(g.order), mostGone)
+	}
+}
+
+// TestUntold: the kernel counts the first of several that are killed together twice, which is one kill.
+func TestUntold(t *testing.T) {
+	folder := t.TempDir()
+	counted := func(n int) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(folder, "memory.events"), fmt.Appendf(nil, "oom_kill %d\n", n), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, grouped := range []bool{false, true} {
+		p := &process{memory: &memory{levels: []memoryLevel{{folder: folder}}, grouped: grouped}}
+		for _, step := range []struct {
+			counted         int
+			since           time.Duration
+			alone, together int
+		}{
+			{0, time.Hour, 0, 0},
+			{1, time.Hour, 1, 1},
+			{2, 0, 1, 0},
+			{2, time.Hour, 0, 0},
+			{4, time.Hour, 2, 1},
+		} {
+			counted(step.counted)
+			p.kills.last = time.Now().Add(-step.since)
+			want := step.alone
+			if grouped {
+				want = step.together
+			}
+			n, err := p.untold()
+			if n != want || err != nil {
+				t.Errorf("together %t, %d counted: %d are untold, %v, want %d", grouped, step.counted, n, err, want)
+			}
+			p.kills.told += uint64(n)
+		}
 	}
 }

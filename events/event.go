@@ -183,10 +183,11 @@ type TaskExit struct {
 }
 
 // OOM is the detail of TopicTaskOOM: one process that the kernel killed for
-// memory.
+// memory, or all of the container together where memory.oom.group says so.
 type OOM struct {
 	// Cgroup is the container's, in the hierarchy of the memory controller, and
-	// Kills how many were killed in it so far. From memory.events, in v1 from
+	// Kills how many were killed in it so far, as the kernel counts: twice for the
+	// first of those that are killed together. From memory.events, in v1 from
 	// memory.oom_control from Linux 4.13 on.
 	Cgroup inspect.Fact[string]       `json:"cgroup"`
 	Kills  inspect.Fact[cgroup.Count] `json:"kills"`

@@ -25,7 +25,8 @@ const (
 // memory is a container's cgroup in the hierarchy of the memory controller, with
 // those above it.
 type memory struct {
-	levels []memoryLevel // the container's own first
+	levels  []memoryLevel // the container's own first
+	grouped bool          // all processes of the container are killed together
 }
 
 // kills are those of a process's cgroup that were told.
@@ -56,6 +57,7 @@ func memoryOf(report *inspect.Report) *memory {
 		return nil
 	}
 	m := &memory{}
+	m.grouped, _ = p.Memory.OOMGroup.Value()
 	for _, l := range p.Effective.Memory.Levels() {
 		if l.Kind == cgroup.KindMachine || l.Kind == cgroup.KindHidden {
 			break
@@ -290,17 +292,35 @@ func (r *reducer) pollMemory() {
 // tellKills tells of each kill that the kernel has counted and nobody told, and
 // returns how many.
 func (r *reducer) tellKills(c *container, p *process, at time.Time) int {
-	counted, err := p.memory.kills()
-	if err != nil || counted <= p.kills.told {
+	n, err := p.untold()
+	if err != nil || n == 0 {
 		return 0
 	}
 	hit := p.memory.hit()
-	n := int(counted - p.kills.told)
 	for range n {
 		r.tellOOM(c, p, hit, Event{Time: at, Source: Kernel, Confirmed: Confirmed, Why: byKernel})
 	}
 	p.kills.unlogged += n
 	return n
+}
+
+// untold returns how many kills the kernel has counted and nobody told. All
+// processes of a cgroup that are killed together are one kill, of which the kernel
+// counts the first process twice, not at once.
+func (p *process) untold() (int, error) {
+	counted, err := p.memory.kills()
+	if err != nil || counted <= p.kills.told {
+		return 0, err
+	}
+	if !p.memory.grouped {
+		return int(counted - p.kills.told), nil
+	}
+	if time.Since(p.kills.last) < sameKill {
+		p.kills.told = counted
+		return 0, nil
+	}
+	p.kills.told = counted - 1
+	return 1, nil
 }
 
 func (r *reducer) tellOOM(c *container, p *process, hit inspect.Fact[Hit], e Event) {
@@ -338,10 +358,10 @@ func (r *reducer) judgeOOM(c *container, h *held) (verdict, string) {
 	case p == nil:
 		return denied, "no task of it is known"
 	}
-	if m := p.memory; m != nil {
-		counted, err := m.kills()
+	if p.memory != nil {
+		n, err := p.untold()
 		switch {
-		case err == nil && counted > p.kills.told:
+		case n > 0:
 			return agreed, byKernel
 		case p.kills.early > 0:
 			p.kills.early--
