@@ -201,10 +201,13 @@ type OOM struct {
 
 // Hit is the limit that was reached.
 type Hit struct {
-	// Cgroup is the cgroup's path, Kind what it stands for.
-	Cgroup string       `json:"cgroup"`
-	Kind   cgroup.Kind  `json:"kind"`
-	Limit  cgroup.Limit `json:"limit"` // bytes
+	// Cgroup is the cgroup's path.
+	Cgroup string `json:"cgroup"`
+	// Kind is what the cgroup stands for, and Limit its limit in bytes. They are
+	// empty and absent when only the kernel's log tells of the kill, as the
+	// container ended before its cgroups were read.
+	Kind  cgroup.Kind  `json:"kind"`
+	Limit cgroup.Limit `json:"limit"`
 }
 
 // ExecAdded is the detail of TopicTaskExecAdded.

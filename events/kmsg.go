@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rtinspect/rtinspect/cgroup"
 	"github.com/rtinspect/rtinspect/inspect"
 )
 
@@ -118,7 +119,7 @@ func (c *container) hitOf(k kill) inspect.Fact[Hit] {
 	}
 	hit := Hit{Cgroup: k.hit}
 	if k.hit == k.victim && c.owns(k.hit) {
-		hit.Limit = c.declared
+		hit.Kind, hit.Limit = cgroup.KindContainer, c.declared
 	}
 	return inspect.KnownFact(hit, source)
 }

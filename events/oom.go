@@ -351,6 +351,8 @@ func (r *reducer) judgeOOM(c *container, h *held) (verdict, string) {
 	case h.kill != nil && p != nil && p.kills.unlogged > 0:
 		p.kills.unlogged--
 		return known, ""
+	case h.kill != nil && p != nil && p.memory == nil && !waited:
+		return later, "" // until its limits are known
 	case h.kill != nil && p != nil:
 		return agreed, "the kernel's log has it"
 	case (p == nil || p.stage < started || p.memory == nil) && !waited:

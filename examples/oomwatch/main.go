@@ -60,5 +60,8 @@ func limit(d events.OOM) string {
 	if !ok {
 		return "a limit that is unknown, or the node's memory"
 	}
+	if !hit.Limit.Bounds() {
+		return fmt.Sprintf("the limit of %q, which is unknown", hit.Cgroup)
+	}
 	return fmt.Sprintf("the limit of %s bytes of %q (%s)", hit.Limit, hit.Cgroup, hit.Kind)
 }
