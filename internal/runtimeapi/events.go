@@ -288,6 +288,21 @@ func truthOf(ns string, r *containers.Container) Truth {
 
 // Truth tells what containerd has of one container.
 func (c *Conn) Truth(ctx context.Context, ns, id string) (Truth, error) {
+	t, err := c.containerTruth(ctx, ns, id)
+	if err != nil || !t.Exists {
+		return t, err
+	}
+	task := c.TaskTruth(ctx, ns, id)
+	if task.Err != nil { // when containerd itself has gone, its shim may well answer
+		if t, err = c.containerTruth(ctx, ns, id); err != nil || !t.Exists {
+			return t, err
+		}
+	}
+	t.Task = task
+	return t, nil
+}
+
+func (c *Conn) containerTruth(ctx context.Context, ns, id string) (Truth, error) {
 	r, err := c.get(namespaces.WithNamespace(ctx, ns), id)
 	if errors.Is(err, ErrNoContainer) {
 		return Truth{Namespace: ns, ID: id}, nil
@@ -295,9 +310,7 @@ func (c *Conn) Truth(ctx context.Context, ns, id string) (Truth, error) {
 	if err != nil {
 		return Truth{}, err
 	}
-	t := truthOf(ns, r)
-	t.Task = c.TaskTruth(ctx, ns, id)
-	return t, nil
+	return truthOf(ns, r), nil
 }
 
 // TaskTruth tells what containerd has of a container's task.
