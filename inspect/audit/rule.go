@@ -52,6 +52,8 @@ type Rule struct {
 	// Severity is the highest that a finding can have: that of one follows from
 	// the facts.
 	Severity Severity `json:"severity"`
+	// Area is what it looks at.
+	Area Area `json:"area"`
 	// Node tells that it is about the node, not about a container.
 	Node bool `json:"node,omitempty"`
 	// Path tells that it is an attack path: several conditions that together
@@ -107,12 +109,53 @@ func (o outcome) verdict() Verdict {
 // pauseRunsNothing is why many rules are not applied to a sandbox.
 const pauseRunsNothing = "the pod's sandbox container runs the runtime's pause program and nothing of the pod's; its containers are judged"
 
+// Area groups the rules that look at one thing, to sum up many: "attack paths",
+// "mounts".
+type Area string
+
+// areas are all areas with their rules, in the order of the rules.
+func areas() []areaRules {
+	return []areaRules{
+		{"attack paths", pathRules()},
+		{"privilege", privilegeRules()},
+		{"capabilities", capabilityRules()},
+		{"system calls", seccompRules()},
+		{"namespaces", namespaceRules()},
+		{"kernel files", kernelRules()},
+		{"mounts", mountRules()},
+		{"sockets", socketRules()},
+		{"devices", deviceRules()},
+		{"limits", limitRules()},
+		{"specification", specificationRules()},
+		{"drift", driftRules()},
+		{"processes", processRules()},
+		{"node", nodeRules()},
+	}
+}
+
+type areaRules struct {
+	area  Area
+	rules []Rule
+}
+
+// Areas returns all areas, in the order of their rules.
+func Areas() []Area {
+	var list []Area
+	for _, a := range areas() {
+		list = append(list, a.area)
+	}
+	return list
+}
+
 // Rules returns all rules, in the order of docs/rules.md: the attack paths first.
 func Rules() []Rule {
-	list := slices.Concat(
-		pathRules(), privilegeRules(), capabilityRules(), seccompRules(), namespaceRules(), kernelRules(), mountRules(),
-		socketRules(), deviceRules(), limitRules(), specificationRules(), driftRules(), processRules(), nodeRules(),
-	)
+	var list []Rule
+	for _, a := range areas() {
+		for _, r := range a.rules {
+			r.Area = a.area
+			list = append(list, r)
+		}
+	}
 	for n := range list {
 		slices.SortStableFunc(list[n].References, func(a, b Reference) int {
 			return cmp.Compare(standardOrder(a.Standard), standardOrder(b.Standard))

@@ -696,6 +696,9 @@ func TestRulesAreWhole(t *testing.T) {
 		if r.Path != strings.HasPrefix(r.ID, "path-") || r.Node != (r.judgeNode != nil) {
 			t.Errorf("%s: path %v, node %v", r.ID, r.Path, r.Node)
 		}
+		if !slices.Contains(Areas(), r.Area) || (r.Area == "attack paths") != r.Path || (r.Area == "node") != r.Node {
+			t.Errorf("%s: area %q", r.ID, r.Area)
+		}
 		for _, ref := range r.References {
 			if form := forms[ref.Standard]; form == nil || !form.MatchString(ref.ID) {
 				t.Errorf("%s: reference %s", r.ID, ref)
