@@ -29,6 +29,9 @@ type Report struct {
 	// may be.
 	Missing        []string `json:"missing"`
 	MissingSockets []string `json:"missingSockets"`
+	// Baseline tells what became of the entries of a baseline, in their order,
+	// where one was applied: see [Accepted.Apply].
+	Baseline []EntryUse `json:"baseline,omitempty"`
 }
 
 // Subject is a container or the node, with what every rule says of it.
@@ -67,6 +70,9 @@ type Result struct {
 	Legs []Leg `json:"legs,omitempty"`
 	// PartOf are the rules whose findings contain this one.
 	PartOf []string `json:"partOf,omitempty"`
+	// Accepted says why it is accepted, with all its parts; nil where it is not.
+	// See [Accepted.Apply]. The verdict stays what it is.
+	Accepted *Acceptance `json:"accepted,omitempty"`
 }
 
 // Leg is one condition of an attack path.
@@ -183,7 +189,7 @@ func (s *Subject) contain(rules []Rule) {
 }
 
 // Findings returns what to act on: the failed and the unknown results that are
-// part of no other. The order is by severity, the highest first, failed before
+// part of no other, the accepted ones among them. The order is by severity, the highest first, failed before
 // unknown, then by subject and rule as in the report.
 func (r Report) Findings() []Finding {
 	list := []Finding{}
