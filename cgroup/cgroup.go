@@ -10,6 +10,10 @@
 // github.com/containerd/cgroups or the kubelet's, which read less per container. Paths below a container's own cgroup are
 // chosen by the container: a name there is no proof of anything.
 //
+// It does not read by github.com/containerd/cgroups itself: that returns zeros and no error for a cgroup which does not exist, takes
+// "max" for a number, follows paths rather than a handle, and would bring protobuf into every importer. The tests compare with it,
+// value by value.
+//
 // The package needs no container runtime. Its parsers and [EffectiveOf] do no I/O. All types are plain values and safe for
 // concurrent use.
 package cgroup
