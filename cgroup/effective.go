@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Level is the limit of one cgroup on the way from a process to the machine's root.
@@ -71,11 +72,12 @@ func (e Effective[T]) AtMost() (level Level[T], ok bool) {
 	return e.levels[e.least], true
 }
 
-// Cause returns why the limit is unknown: every level that is, with its cause. It is nil when the limit is known.
+// Cause returns why the limit is unknown: the causes of every level that is, each once. It is nil when the limit is known.
 func (e Effective[T]) Cause() error {
 	var causes []error
 	for _, level := range e.levels {
-		if err := level.Limit.Cause(); err != nil {
+		err := level.Limit.Cause()
+		if err != nil && !slices.ContainsFunc(causes, func(before error) bool { return before.Error() == err.Error() }) {
 			causes = append(causes, err)
 		}
 	}

@@ -144,6 +144,14 @@ func (l *lineage) describe(mount Mount, names []string, container string) {
 		l.kinds = append(l.kinds, kind)
 		l.paths = append(l.paths, "/"+strings.Join(full[:i], "/"))
 	}
+	if l.place.Container == "" {
+		return
+	}
+	for i := l.own + 1; i < len(l.kinds); i++ {
+		if l.kinds[i] == KindContainer {
+			l.kinds[i] = KindOuter
+		}
+	}
 }
 
 // aboveTop is absent when the top is the root of the hierarchy. Only there cgroup v2 has no cgroup.events, and v1 a

@@ -13,6 +13,9 @@ const (
 	KindGroup Kind = "group"
 	// KindContainer is a container's own.
 	KindContainer Kind = "container"
+	// KindOuter is that of another container, in which this one is nested: that of a node which is a container itself, as in
+	// kind, seen from the machine.
+	KindOuter Kind = "outer"
 	// KindPod is a Kubernetes pod's.
 	KindPod Kind = "pod"
 	// KindQoS is that of all burstable or all best-effort pods; guaranteed pods have none.

@@ -354,7 +354,7 @@ func TestPartialMount(t *testing.T) {
 		"sys/fs/cgroup/memory/memory.limit_in_bytes":            "500000\n",
 	}))), 8)
 	wants(t, summary(p), map[string]string{
-		"mode": "v1", "memory.max": "max", "effective.memory": "at most 500000 container", "qos": "guaranteed", "driver": "cgroupfs",
+		"mode": "v1", "memory.max": "max", "effective.memory": "at most 500000 outer", "qos": "guaranteed", "driver": "cgroupfs",
 		"container": "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210", "cpu.max": "absent",
 	})
 	if agent := p.Release[0].Agent; !errors.Is(agent.Cause(), ErrHidden) {

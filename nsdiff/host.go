@@ -49,7 +49,11 @@ func (r Reader) Host() Host {
 // kernelThread reads the namespaces of process 2 if that is kthreadd, which the kernel starts next to the first process and
 // which never leaves the initial namespaces. Its other threads may: kdevtmpfs has mounts of its own.
 func kernelThread(fs procfs.FS) (s Set, found bool, err error) {
+	elsewhere := errors.New("process 2 is not a thread of the kernel: proc shows another pid namespace than the initial one")
 	p, err := fs.Open(2)
+	if errors.Is(err, procfs.ErrNoProcess) {
+		return Set{}, false, elsewhere // the kernel's threads never end
+	}
 	if err != nil {
 		return Set{}, false, err
 	}
@@ -59,7 +63,7 @@ func kernelThread(fs procfs.FS) (s Set, found bool, err error) {
 		return Set{}, false, err
 	}
 	if !isKernelThread(stat) {
-		return Set{}, false, errors.New("process 2 is not a thread of the kernel: proc shows another pid namespace than the initial one")
+		return Set{}, false, elsewhere
 	}
 	s, err = Read(p)
 	return s, true, err

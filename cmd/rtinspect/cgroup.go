@@ -300,8 +300,12 @@ func levelCell[T cgroup.Bound[T]](e cgroup.Effective[T]) cell {
 	if !ok {
 		return styled("unknown", styleUnknown)
 	}
-	if slices.Contains([]cgroup.Kind{cgroup.KindGroup, cgroup.KindSlice, cgroup.KindQoS}, level.Kind) {
+	switch level.Kind {
+	case cgroup.KindGroup, cgroup.KindSlice, cgroup.KindQoS:
 		return plain(string(level.Kind) + " " + path.Base(level.Path))
+	case cgroup.KindOuter:
+		return plain("outer container")
+	case cgroup.KindContainer, cgroup.KindPod, cgroup.KindRoot, cgroup.KindHidden, cgroup.KindMachine:
 	}
 	return plain(string(level.Kind))
 }

@@ -74,7 +74,7 @@ func unlimited[T cgroup.Bound[T]](c *container, what string, of func(cgroup.Proc
 // isShared tells the levels that others are below as well.
 func isShared(k cgroup.Kind) bool {
 	switch k {
-	case cgroup.KindQoS, cgroup.KindSlice, cgroup.KindRoot, cgroup.KindHidden, cgroup.KindMachine:
+	case cgroup.KindOuter, cgroup.KindQoS, cgroup.KindSlice, cgroup.KindRoot, cgroup.KindHidden, cgroup.KindMachine:
 		return true
 	case cgroup.KindGroup, cgroup.KindContainer, cgroup.KindPod:
 	}

@@ -148,10 +148,13 @@ func (c *container) hostMounts() ([]hostMount, claim) {
 		host, ok := m.Host.Value()
 		switch {
 		case m.Hidden:
-		case !ok && (m.Kind == "" || m.Kind == inspect.MountHost):
+		case !ok && (m.Kind == "" || m.Kind == inspect.MountHost || m.Kind == inspect.MountRoot):
 			none = either(none, unsureOf(fact, causeOf(m.Host)))
 		case m.Kind == "":
 			none = either(none, unsureOf(fact, errors.New("what it is for is not known")))
+		case m.Kind == inspect.MountRoot && slices.Contains(host.Paths, "/"):
+			// Not of an image: ctr run --rootfs /, podman run --rootfs /.
+			list = append(list, hostMount{point: m.Point, path: "/", readonly: m.Readonly, fact: fact, source: c.Mounts.Source()})
 		case m.Kind != inspect.MountHost || c.ownFolder(host.Paths) || showsIPC(m, host) && ipc.truth == yes:
 		case showsIPC(m, host) && ipc.truth == unsure:
 			none = either(none, ipc)

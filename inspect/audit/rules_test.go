@@ -42,6 +42,17 @@ func hostFolder(path string, readonly bool) change {
 	return withMount(m, path)
 }
 
+// rootOnHost is how the host sees the root file system.
+func rootOnHost(view inspect.Fact[inspect.HostView]) change {
+	return func(_ *inspect.Snapshot, r *inspect.Report) {
+		edit(&r.Mounts, func(m *inspect.Mounts) {
+			m.InForce = slices.Clone(m.InForce)
+			n := slices.IndexFunc(m.InForce, func(m inspect.ContainerMount) bool { return m.Kind == inspect.MountRoot })
+			m.InForce[n].Host = view
+		})
+	}
+}
+
 // ipcFolders are what a runtime mounts for a pod in the node's ipc namespace.
 func ipcFolders(s *inspect.Snapshot, r *inspect.Report) {
 	for point, kind := range map[string]string{"/dev/shm": "tmpfs", "/dev/mqueue": "mqueue"} {
@@ -322,6 +333,9 @@ var cases = []struct {
 		hostFolder("/", false)(s, r)
 		edit(&r.Mounts, func(m *inspect.Mounts) { m.InForce[len(m.InForce)-1].Hidden = true })
 	}, Pass, Info},
+	{"host-root", "as the root of the container", "", rootOnHost(inspect.KnownFact(inspect.HostView{Paths: []string{"/", "/mnt"}}, "mountinfo")), Fail, Critical},
+	{"host-root", "as the root, perhaps", "", rootOnHost(inspect.UnknownFact[inspect.HostView](errRead)), Unknown, Critical},
+	{"host-root", "a root of its own", "", rootOnHost(inspect.KnownFact(inspect.HostView{Paths: []string{"/run/x/rootfs"}}, "mountinfo")), Pass, Info},
 	{"host-root", "of a guest", "", together(guest(inspect.TierVM), func(_ *inspect.Snapshot, r *inspect.Report) {
 		edit(&r.Mounts, func(m *inspect.Mounts) {
 			edit(&m.Declared, func(list *[]inspect.DeclaredMount) {
@@ -427,6 +441,13 @@ var cases = []struct {
 		edit(&r.Cgroup.InForce, func(p *cgroup.Process) {
 			levels := slices.Clone(p.Effective.Memory.Levels())
 			levels[2].Limit = cgroup.KnownFact(cgroup.LimitOf(1<<20), "memory.max")
+			p.Effective.Memory = cgroup.EffectiveOf(levels)
+		})
+	}, Fail, Low},
+	{"no-memory-limit", "by a container around it", "", func(_ *inspect.Snapshot, r *inspect.Report) {
+		edit(&r.Cgroup.InForce, func(p *cgroup.Process) {
+			levels := slices.Clone(p.Effective.Memory.Levels())
+			levels[1].Kind, levels[1].Limit = cgroup.KindOuter, cgroup.KnownFact(cgroup.LimitOf(1<<20), "memory.max")
 			p.Effective.Memory = cgroup.EffectiveOf(levels)
 		})
 	}, Fail, Low},
