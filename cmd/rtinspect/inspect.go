@@ -77,12 +77,11 @@ func reportIDs(reports []inspect.Report) []string {
 
 // reportGaps returns an error for each fact that is unknown, of those that matter.
 func reportGaps(reports []inspect.Report, matters func(inspect.Gap) bool) error {
-	var all []error
+	var all gapLines
 	for _, r := range reports {
-		gaps := slices.DeleteFunc(r.Gaps(), func(g inspect.Gap) bool { return !matters(g) })
-		all = append(all, gapErrors(r.Container, gaps)...)
+		all.add(r.Container, slices.DeleteFunc(r.Gaps(), func(g inspect.Gap) bool { return !matters(g) }))
 	}
-	return errors.Join(all...)
+	return all.err()
 }
 
 func everyGap(inspect.Gap) bool { return true }

@@ -144,33 +144,76 @@ func whyNot[T any](fact inspect.Fact[T]) cell {
 
 // listGaps returns an error for each fact of a list that is unknown.
 func listGaps(containers []inspect.Container) error {
-	var all []error
+	var all gapLines
 	for _, container := range containers {
-		all = append(all, gapErrors(container, container.Gaps())...)
+		all.add(container, container.Gaps())
 	}
-	return errors.Join(all...)
+	return all.err()
 }
 
-// gapErrors tells which facts of a container are unknown, a line each. Of more that follow each other, belong together and have one
-// reason, one stands for all: whoever may not look into a process misses a dozen facts of it.
-func gapErrors(container inspect.Container, gaps []inspect.Gap) []error {
+// gapLines tells which facts of containers are unknown, a line each. What is unknown of several for one and the same reason is one
+// line: on a node that is a container itself, something is of every container. The zero gapLines has none.
+type gapLines struct {
+	list []gapLine
+	at   map[string]int // in list, by fact and cause
+}
+
+type gapLine struct {
+	names []string // of the containers
+	fact  string
+	cause error
+}
+
+// String names two containers, and of more the first.
+func (l gapLine) String() string {
+	names := strings.Join(l.names, ", ")
+	if len(l.names) > 2 {
+		names = fmt.Sprintf("%s and %d more", l.names[0], len(l.names)-1)
+	}
+	return names + ": " + l.fact
+}
+
+// add adds what is unknown of a container. Of more than three facts that follow each other, belong together and have one reason, one
+// stands for all: whoever may not look into a process misses a dozen facts of it.
+func (g *gapLines) add(container inspect.Container, gaps []inspect.Gap) {
 	const most = 3
 	gaps = slices.DeleteFunc(slices.Clone(gaps), kernelOnly)
-	var all []error
 	for len(gaps) > 0 {
-		g, alike := gaps[0], 1
-		for alike < len(gaps) && kindOfGap(gaps[alike]) == kindOfGap(g) {
+		first, alike := gaps[0], 1
+		for alike < len(gaps) && kindOfGap(gaps[alike]) == kindOfGap(first) {
 			alike++
 		}
 		if alike <= most {
 			alike = 1
 		} else {
-			g.Fact += fmt.Sprintf(" and %d more", alike-1)
+			first.Fact += fmt.Sprintf(" and %d more", alike-1)
 		}
 		gaps = gaps[alike:]
-		all = append(all, fmt.Errorf("%s: %s: %w", container.FullName(), g.Fact, g.Cause))
+		g.addLine(container.FullName(), first)
 	}
-	return all
+}
+
+func (g *gapLines) addLine(name string, gap inspect.Gap) {
+	key := gap.Fact + "\x00" + gap.Cause.Error()
+	n, ok := g.at[key]
+	if !ok {
+		if g.at == nil {
+			g.at = map[string]int{}
+		}
+		n = len(g.list)
+		g.at[key] = n
+		g.list = append(g.list, gapLine{fact: gap.Fact, cause: gap.Cause})
+	}
+	g.list[n].names = append(g.list[n].names, name)
+}
+
+// err joins the lines, and is nil without any.
+func (g *gapLines) err() error {
+	var all []error
+	for _, line := range g.list {
+		all = append(all, fmt.Errorf("%s: %w", line, line.cause))
+	}
+	return errors.Join(all...)
 }
 
 // kindOfGap is what a fact is part of, such as namespaces.inForce or processes.4012, and the reason without the file that it was

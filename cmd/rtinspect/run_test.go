@@ -250,12 +250,14 @@ func TestHints(t *testing.T) {
 }
 
 // TestGapsOfOneReason: many facts of one thing that are unknown for one reason are one line, which says how many; three are
-// three, and what has another reason, or is part of something else, is told by itself. The hint of the cause is kept.
+// three, and what has another reason, or is part of something else, is told by itself. What several containers lack for the very
+// same reason is one line too. The hint of the cause is kept.
 func TestGapsOfOneReason(t *testing.T) {
 	gap := func(fact, file string, cause error) inspect.Gap {
 		return inspect.Gap{Fact: fact, Cause: &fs.PathError{Op: "readlink", Path: file, Err: cause}}
 	}
-	all := gapErrors(inspect.Container{Name: "web"}, []inspect.Gap{
+	var all gapLines
+	all.add(inspect.Container{Name: "web"}, []inspect.Gap{
 		gap("namespaces.inForce.cgroup.id", "/proc/7/ns/cgroup", syscall.EACCES),
 		gap("namespaces.inForce.ipc.id", "/proc/7/ns/ipc", syscall.EACCES),
 		gap("namespaces.inForce.mnt.id", "/proc/7/ns/mnt", syscall.EACCES),
@@ -266,13 +268,23 @@ func TestGapsOfOneReason(t *testing.T) {
 		gap("processes.7.leaks", "/proc/7/fd", syscall.EACCES),
 		gap("processes.8.leaks", "/proc/8/fd", syscall.EACCES),
 	})
+	for _, name := range []string{"a", "b", "c"} {
+		all.add(inspect.Container{Name: name}, []inspect.Gap{
+			{Fact: "namespaces.inForce.net.initial", Cause: errors.New("not fixed")},
+			gap("status", "/proc/"+name, syscall.EACCES),
+		})
+	}
 	want := "web: namespaces.inForce.cgroup.id and 3 more: readlink /proc/7/ns/cgroup: permission denied\n" +
 		"web: namespaces.inForce.pid.id: readlink /proc/7/ns/pid: input/output error\n" +
 		"web: processes.7.root: readlink /proc/7/root: permission denied\n" +
 		"web: processes.7.args: readlink /proc/7/cmdline: permission denied\n" +
 		"web: processes.7.leaks: readlink /proc/7/fd: permission denied\n" +
-		"web: processes.8.leaks: readlink /proc/8/fd: permission denied"
-	if err := errors.Join(all...); err.Error() != want || !errors.Is(err, fs.ErrPermission) {
+		"web: processes.8.leaks: readlink /proc/8/fd: permission denied\n" +
+		"a and 2 more: namespaces.inForce.net.initial: not fixed\n" +
+		"a: status: readlink /proc/a: permission denied\n" +
+		"b: status: readlink /proc/b: permission denied\n" +
+		"c: status: readlink /proc/c: permission denied"
+	if err := all.err(); err.Error() != want || !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}
 }

@@ -64,11 +64,9 @@ func (v *invocation) snapshot(c *cli.Context) error {
 // streamSnapshot writes JSON while it is collected: that of a large node takes several times its size in memory.
 func (v *invocation) streamSnapshot(ctx context.Context, s source) error {
 	w := bufio.NewWriterSize(v.stdout, 1<<16)
-	var gaps []error
-	snapshot, err := s.WriteSnapshot(ctx, escaper{w}, func(r inspect.Report) {
-		gaps = append(gaps, reportGaps([]inspect.Report{r}, everyGap))
-	})
-	return snapshotGaps(snapshot, errors.Join(gaps...), errors.Join(err, w.Flush()))
+	var gaps gapLines
+	snapshot, err := s.WriteSnapshot(ctx, escaper{w}, func(r inspect.Report) { gaps.add(r.Container, r.Gaps()) })
+	return snapshotGaps(snapshot, gaps.err(), errors.Join(err, w.Flush()))
 }
 
 // snapshotGaps returns an error for each fact that is unknown, those of the containers given, after err.

@@ -87,7 +87,8 @@ func pids(list []inspect.ContainerProcesses) []string {
 
 // topGaps returns an error for each fact that is unknown. What concerns the node as a whole is told once, not for each container.
 func topGaps(list []inspect.ContainerProcesses) error {
-	var all []error
+	var all, without []error
+	var lines gapLines
 	told := map[string]bool{}
 	for _, c := range list {
 		var own []inspect.Gap
@@ -102,12 +103,12 @@ func topGaps(list []inspect.ContainerProcesses) error {
 				all = append(all, err)
 			}
 		}
-		all = append(all, gapErrors(c.Container, own)...)
+		lines.add(c.Container, own)
 		if found, _ := c.Processes.Value(); len(found.List) > 0 && first(found) == nil && c.PID.Known() != inspect.Unknown {
-			all = append(all, fmt.Errorf("%s: processes.beyond: %w", c.FullName(), errNoFirst))
+			without = append(without, fmt.Errorf("%s: processes.beyond: %w", c.FullName(), errNoFirst))
 		}
 	}
-	return errors.Join(all...)
+	return errors.Join(errors.Join(all...), lines.err(), errors.Join(without...))
 }
 
 // errNoFirst is why processes are not compared.
