@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Usage: hack/vmtest.sh RUNTIME [TESTFLAG...]
+# Usage: hack/vmtest.sh [--kernel 6.1|5.10] RUNTIME [TESTFLAG...]
 #
-# Runs the tests that need a lab on a kernel of their own, and prints what go test -json does. All is built here, as compiling is
+# Runs the tests that need a lab on a kernel of their own, 6.1 if none is named, and prints what go test -json does. All is built here, as compiling is
 # slow there. This script runs itself again, inside; the flags, as -test.run '^TestLabNS$', go to each package's.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
@@ -28,12 +28,17 @@ case ${1:-} in
 inside | boot) "$@" ;;
 esac
 
-runtime=${1:?usage: $0 RUNTIME [TESTFLAG...]}
+kernel=6.1
+if [ "${1:-}" = --kernel ]; then
+	kernel=${2:-}
+	shift 2
+fi
+runtime=${1:?usage: $0 [--kernel 6.1|5.10] RUNTIME [TESTFLAG...]}
 shift
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 make --no-print-directory build bin/lab || exit
-bin/lab install --runtime "$runtime" crictl vm || exit
+bin/lab install --runtime "$runtime" --kernel "$kernel" crictl vm || exit
 go test -c -tags "${TAGS:-}" -o "$work/" ./... >/dev/null || exit
 CGO_ENABLED=0 go build -o "$work/test2json" cmd/test2json || exit
 go list -f '{{.ImportPath}} {{.Dir}}' ./... | while read -r package folder; do
@@ -45,4 +50,4 @@ done >"$work/packages"
 export RTINSPECT_BINARY=$PWD/bin/rtinspect
 # Collecting garbage less often spares page faults, which are ten times as slow there.
 export GOGC=400
-bin/lab vm --timeout 25m -- hack/vmtest.sh boot "$runtime" "$work" "$@"
+bin/lab vm --kernel "$kernel" --timeout 25m -- hack/vmtest.sh boot "$runtime" "$work" "$@"

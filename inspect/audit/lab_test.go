@@ -36,14 +36,17 @@ func TestLabFindings(t *testing.T) {
 	version := os.Getenv("RTINSPECT_LAB_RUNTIME")
 	compareFindings(t, version, s)
 	if *update {
+		if kernel := os.Getenv("RTINSPECT_VM"); kernel != "" {
+			version += "-linux-" + kernel
+		}
 		record(t, version, s)
 	}
 }
 
-func fixture(version string) string { return filepath.Join("testdata", "lab-"+version+".json.gz") }
+func fixture(node string) string { return filepath.Join("testdata", "lab-"+node+".json.gz") }
 
 // record writes a snapshot without what no rule looks at.
-func record(t *testing.T, version string, s inspect.Snapshot) {
+func record(t *testing.T, node string, s inspect.Snapshot) {
 	t.Helper()
 	folder := filepath.Dir(strings.TrimPrefix(s.Node.Runtime.Endpoint, "unix://"))
 	shims := 0
@@ -77,7 +80,7 @@ func record(t *testing.T, version string, s inspect.Snapshot) {
 	var packed bytes.Buffer
 	w, _ := gzip.NewWriterLevel(&packed, gzip.BestCompression)
 	_, err = w.Write(data)
-	if err := cmp.Or(err, w.Close(), os.WriteFile(fixture(version), packed.Bytes(), 0o644)); err != nil {
+	if err := cmp.Or(err, w.Close(), os.WriteFile(fixture(node), packed.Bytes(), 0o644)); err != nil {
 		t.Fatal(err)
 	}
 }

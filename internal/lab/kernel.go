@@ -14,16 +14,19 @@ import (
 	"strings"
 )
 
-// Kernel61 is Debian 12's kernel.
-const Kernel61 = "6.1"
+// The kernels of Debian 11 and 12.
+const (
+	Kernel510 = "5.10"
+	Kernel61  = "6.1"
+)
 
-// kernelPackages are the packages that depend on the newest build of a kernel.
-var kernelPackages = map[string]string{Kernel61: "linux-image-amd64"}
+// kernelReleases are the releases of Debian that the kernels come from.
+var kernelReleases = map[string]string{Kernel510: "bullseye", Kernel61: "bookworm"}
 
 // Kernels returns the kernels a virtual machine can have.
 func Kernels() []string {
 	var names []string
-	for name := range kernelPackages {
+	for name := range kernelReleases {
 		names = append(names, name)
 	}
 	slices.Sort(names)
@@ -54,17 +57,14 @@ func installKernel(ctx context.Context, cache, name string, log Log) (kernel, er
 	if err != nil {
 		return kernel{}, err
 	}
-	version, err := kernelVersion(ctx, name)
-	if err != nil {
-		return kernel{}, err
-	}
-	log("fetching kernel %s (70 MB, once)", version)
+	log("fetching kernel %s (70 MB, once)", name)
 	work, err := os.MkdirTemp(cache, "build-")
 	if err != nil {
 		return kernel{}, err
 	}
 	defer os.RemoveAll(work)
-	if err := unpackKernel(ctx, kernel{version, work}); err != nil {
+	version, err := unpackKernel(ctx, work, name)
+	if err != nil {
 		return kernel{}, err
 	}
 	k := kernel{version, filepath.Join(cache, "kernel-"+version)}
@@ -80,64 +80,42 @@ func unpackedKernels(cache, name string) []kernel {
 	return found
 }
 
-// kernelVersion asks apt for the newest build of a kernel.
-func kernelVersion(ctx context.Context, name string) (string, error) {
-	version, err := knownVersion(ctx, name)
-	if err == nil {
-		return version, nil
-	}
-	// The package lists may be missing or too old.
-	if err := apt(ctx, nil, "update"); err != nil {
+// unpackKernel downloads the newest build of a kernel into a folder and makes it
+// ready to boot. Nothing is installed: the machine's own kernel stays what it is.
+func unpackKernel(ctx context.Context, folder, name string) (version string, err error) {
+	archive, err := openArchive(ctx, filepath.Join(folder, "apt"), kernelReleases[name])
+	if err != nil {
 		return "", err
 	}
-	return knownVersion(ctx, name)
-}
-
-func knownVersion(ctx context.Context, name string) (string, error) {
-	meta := kernelPackages[name]
-	out, err := exec.CommandContext(ctx, "apt-cache", "depends", "--important", meta).Output()
+	version, err = archive.kernelVersion(ctx, name)
 	if err != nil {
-		return "", fmt.Errorf("apt-cache depends %s: %w", meta, err)
+		return "", err
 	}
-	_, version, _ := strings.Cut(string(out), "Depends: linux-image-")
-	version, _, _ = strings.Cut(version, "\n")
-	if !strings.HasPrefix(version, name+".") {
-		return "", fmt.Errorf("apt's package %s is for no kernel %s: it depends on %q", meta, name, version)
-	}
-	return version, nil
-}
-
-// unpackKernel downloads a kernel package into the kernel's folder and makes it
-// ready to boot. Nothing is installed: the machine's own kernel stays what it is.
-func unpackKernel(ctx context.Context, k kernel) error {
-	pkg := "linux-image-" + k.version
-	download := exec.CommandContext(ctx, "apt-get", "download", pkg)
-	download.Dir = k.folder
-	if err := run(download); err != nil {
-		return err
-	}
-	files, err := filepath.Glob(filepath.Join(k.folder, pkg+"_*.deb"))
-	if err != nil || len(files) != 1 {
-		return fmt.Errorf("apt-get download %s left %q", pkg, files)
-	}
-	if err := run(exec.CommandContext(ctx, "dpkg-deb", "-x", files[0], k.folder)); err != nil {
-		return err
-	}
-	compressed, err := os.ReadFile(filepath.Join(k.folder, "boot", "vmlinuz-"+k.version))
+	pkg := "linux-image-" + version
+	deb, err := archive.download(ctx, pkg, folder)
 	if err != nil {
-		return err
+		return "", err
+	}
+	if err := run(exec.CommandContext(ctx, "dpkg-deb", "-x", deb, folder)); err != nil {
+		return "", err
+	}
+	k := kernel{version, folder}
+	compressed, err := os.ReadFile(filepath.Join(folder, "boot", "vmlinuz-"+version))
+	if err != nil {
+		return "", err
 	}
 	image, err := decompress(ctx, compressed)
 	if err != nil {
-		return fmt.Errorf("%s: %w", pkg, err)
+		return "", fmt.Errorf("%s: %w", pkg, err)
 	}
-	return errors.Join(
+	return version, errors.Join(
 		os.WriteFile(k.image(), image, 0o644),
-		run(exec.CommandContext(ctx, "/usr/sbin/depmod", "-b", k.folder, k.version)),
-		os.Remove(files[0]),
-		os.RemoveAll(filepath.Join(k.folder, "boot")),
-		os.RemoveAll(filepath.Join(k.folder, "usr")),
-		os.Chmod(k.folder, 0o755),
+		run(exec.CommandContext(ctx, "/usr/sbin/depmod", "-b", folder, version)),
+		os.Remove(deb),
+		os.RemoveAll(filepath.Join(folder, "apt")),
+		os.RemoveAll(filepath.Join(folder, "boot")),
+		os.RemoveAll(filepath.Join(folder, "usr")),
+		os.Chmod(folder, 0o755),
 	)
 }
 

@@ -24,13 +24,13 @@ import (
 const usage = `usage: lab run [flags] -- CMD [ARGS]   start a lab, run CMD in it, remove it
        lab up [flags]                  start a lab that stays
        lab down [--name N]             remove a lab, and those left behind
-       lab install [flags] [crictl|vm]  install or build what a lab needs, and what vm needs
+       lab install [flags] [crictl|vm]  install or build what a lab needs, and what vm needs (--kernel)
        lab status                      list the labs
        lab vm [vm flags] -- CMD [ARGS] run CMD on a kernel of its own, with cgroup v2 and AppArmor, in a
                                        virtual machine with this machine's files; its writes are lost
 flags: --runtime 1.6|2.4  --pods a,b|all|none  --scale PODSxCONTAINERS
        --exec-tools crictl  --name N  -q
-vm flags: --kernel 6.1  --memory 3G  --timeout 20m  --out DIR (CMD may write there)  -q
+vm flags: --kernel 6.1|5.10  --memory 3G  --timeout 20m  --out DIR (CMD may write there)  -q
 `
 
 // Exit statuses, besides those of the command that runs in the lab.
@@ -296,7 +296,11 @@ func (a *app) down(args []string) (int, error) {
 
 func (a *app) install(args []string) (int, error) {
 	f := a.flags("install", "runtime", "exec-tools")
+	kernel := f.String("kernel", lab.Kernel61, "")
 	if err := f.parse(args); err != nil {
+		return 0, err
+	}
+	if err := checkKernel(*kernel); err != nil {
 		return 0, err
 	}
 	withVM := false
@@ -316,7 +320,7 @@ func (a *app) install(args []string) (int, error) {
 	if err := lab.Install(ctx, o.Runtime, o.Crictl, a.log); err != nil || !withVM {
 		return exitOK, err
 	}
-	return exitOK, lab.InstallVM(ctx, lab.Kernel61, a.log)
+	return exitOK, lab.InstallVM(ctx, *kernel, a.log)
 }
 
 func (a *app) status(args []string) (int, error) {
@@ -340,6 +344,13 @@ const (
 	exitMachine = 125 // the machine did not do it
 )
 
+func checkKernel(name string) error {
+	if slices.Contains(lab.Kernels(), name) {
+		return nil
+	}
+	return usageError("no kernel %q: want %s", name, strings.Join(lab.Kernels(), " or "))
+}
+
 var memorySize = regexp.MustCompile(`^[1-9][0-9]*[MG]$`)
 
 func (a *app) vm(args []string) (int, error) {
@@ -355,12 +366,13 @@ func (a *app) vm(args []string) (int, error) {
 	switch o.Args = f.Args(); {
 	case len(o.Args) == 0:
 		return 0, usageError("vm: want -- CMD [ARGS]")
-	case !slices.Contains(lab.Kernels(), o.Kernel):
-		return 0, usageError("no kernel %q: want %s", o.Kernel, strings.Join(lab.Kernels(), ", "))
 	case !memorySize.MatchString(o.Memory):
 		return 0, usageError("memory %q: want a size as 3G or 512M", o.Memory)
 	case o.Timeout <= 0:
 		return 0, usageError("timeout %s: want more than none", o.Timeout)
+	}
+	if err := checkKernel(o.Kernel); err != nil {
+		return 0, err
 	}
 	ctx, cancel := interruptible()
 	defer cancel()
