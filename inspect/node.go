@@ -20,6 +20,11 @@ func (n *Node) add(h host) {
 	n.Cgroups = readCgroupMode(h)
 	n.LSMs = readLSMs(h)
 	n.Lockdown = readLockdown(h)
+	n.AppArmorMode = readAppArmorMode(h)
+	n.SELinuxEnforce = readSELinuxEnforce(h)
+	n.AFALG = readAFALG(h, n.Kernel)
+	n.TCP = readTCP(h.FS, n.Runtime)
+	n.Folders = readRuntimeFolders(h, n.Runtime)
 	n.Sysctls = readSysctls(h)
 }
 
@@ -32,6 +37,11 @@ func (n Node) Gaps() []Gap {
 	add(&g, "cgroups", n.Cgroups)
 	add(&g, "lsms", n.LSMs)
 	add(&g, "lockdown", n.Lockdown)
+	add(&g, "appArmorMode", n.AppArmorMode)
+	add(&g, "seLinuxEnforce", n.SELinuxEnforce)
+	add(&g, "afALG", n.AFALG)
+	add(&g, "tcp", n.TCP)
+	add(&g, "folders", n.Folders)
 	s := n.Sysctls
 	add(&g, "sysctls.maxUserNamespaces", s.MaxUserNamespaces)
 	add(&g, "sysctls.unprivilegedUsernsClone", s.UnprivilegedUsernsClone)

@@ -332,6 +332,24 @@ type Node struct {
 	LSMs Fact[[]string] `json:"lsms"`
 	// Lockdown is the level in /sys/kernel/security/lockdown. Since Linux 5.4.
 	Lockdown Fact[Lockdown] `json:"lockdown"`
+	// AppArmorMode is what AppArmor does whatever the modes of its profiles are, from
+	// /sys/module/apparmor/parameters/mode: enforce leaves it to them, complain,
+	// kill and unconfined do not. It needs CAP_MAC_ADMIN. See
+	// security/apparmor/lsm.c of the kernel.
+	AppArmorMode Fact[string] `json:"appArmorMode"`
+	// SELinuxEnforce is 1 where SELinux forbids and 0 where it only complains, from
+	// /sys/fs/selinux/enforce.
+	SELinuxEnforce Fact[int] `json:"seLinuxEnforce"`
+	// AFALG is how the kernel has algif_aead, with which AF_ALG sockets work on
+	// data that is encrypted and authenticated: see CVE-2026-31431. It is absent
+	// where no program can make it be loaded.
+	AFALG Fact[ModuleState] `json:"afALG"`
+	// TCP are the listening sockets of the node's network namespace that are the
+	// runtime's or on a port of Docker's or the kubelet's, from /proc/1/net/tcp and
+	// tcp6, in the order of their addresses.
+	TCP Fact[[]TCPListener] `json:"tcp"`
+	// Folders are those of containerd that are there, with their modes.
+	Folders Fact[[]RuntimeFolder] `json:"folders"`
 	// Sysctls are the settings below /proc/sys.
 	Sysctls Sysctls `json:"sysctls"`
 	// Runtime is the container runtime: nil when none was asked.

@@ -23,6 +23,8 @@ type request struct {
 		Annotations map[string]string `json:"annotations"`
 		Mounts      []requestedMount  `json:"mounts"`
 		Ports       []requestedPort   `json:"port_mappings"`
+		Devices     []requestedDevice `json:"devices"`
+		CDI         []requestedCDI    `json:"CDI_devices"`
 		Linux       *struct {
 			SecurityContext *securityContext    `json:"security_context"`
 			Resources       *requestedResources `json:"resources"`

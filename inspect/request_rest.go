@@ -13,6 +13,21 @@ type Request struct {
 	// Ports are those of a sandbox: the kubelet names the ports of all of a
 	// pod's containers but its init containers'.
 	Ports []RequestedPort `json:"ports"`
+	// Devices are those that were asked for. A folder of the node stands for all
+	// devices in it.
+	Devices []RequestedDevice `json:"devices"`
+	// CDI are the names of devices by the Container Device Interface. Since
+	// Kubernetes 1.28; before, and from other clients, annotations have them.
+	CDI []string `json:"cdi"`
+}
+
+// RequestedDevice is a device of a CRI request.
+type RequestedDevice struct {
+	// Path is the place in the container, Source the node's device or folder.
+	Path   string `json:"path"`
+	Source string `json:"source"`
+	// Access is of r, w and m.
+	Access string `json:"access"`
 }
 
 // RequestedMount is a mount of a CRI request.
@@ -51,6 +66,17 @@ type requestedPort struct {
 	HostIP        string `json:"host_ip"`
 }
 
+// requestedDevice is the CRI's Device, requestedCDI its CDIDevice.
+type requestedDevice struct {
+	ContainerPath string `json:"container_path"`
+	HostPath      string `json:"host_path"`
+	Permissions   string `json:"permissions"`
+}
+
+type requestedCDI struct {
+	Name string `json:"name"`
+}
+
 // requestRest returns what was asked for besides the settings.
 func (f *listed) requestRest() Fact[Request] {
 	switch {
@@ -67,7 +93,7 @@ func (f *listed) requestRest() Fact[Request] {
 func (q *request) rest() Request {
 	sc := q.security()
 	r := Request{
-		Mounts: []RequestedMount{}, Ports: []RequestedPort{},
+		Mounts: []RequestedMount{}, Ports: []RequestedPort{}, Devices: []RequestedDevice{}, CDI: []string{},
 		MaskedPaths: append([]string{}, sc.MaskedPaths...), ReadonlyPaths: append([]string{}, sc.ReadonlyPaths...),
 	}
 	for _, m := range q.Config.Mounts {
@@ -75,6 +101,12 @@ func (q *request) rest() Request {
 	}
 	for _, p := range q.Config.Ports {
 		r.Ports = append(r.Ports, RequestedPort{Container: p.ContainerPort, Host: p.HostPort, HostIP: p.HostIP})
+	}
+	for _, d := range q.Config.Devices {
+		r.Devices = append(r.Devices, RequestedDevice{Path: d.ContainerPath, Source: d.HostPath, Access: d.Permissions})
+	}
+	for _, d := range q.Config.CDI {
+		r.CDI = append(r.CDI, d.Name)
 	}
 	return r
 }

@@ -208,10 +208,14 @@ func (s *schema) words(pkg string, expr ast.Expr) string {
 	case *ast.MapType:
 		return "object of " + s.words(pkg, e.Value)
 	case *ast.SelectorExpr:
-		if name := e.X.(*ast.Ident).Name + "." + e.Sel.Name; name != "time.Time" {
+		switch name := e.X.(*ast.Ident).Name + "." + e.Sel.Name; name {
+		case "time.Time":
+			return "time"
+		case "netip.AddrPort":
+			return "string"
+		default:
 			return s.link(name)
 		}
-		return "time"
 	case *ast.IndexExpr:
 		return s.generic(pkg, e.X, e.Index)
 	case *ast.IndexListExpr:

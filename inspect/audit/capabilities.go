@@ -238,7 +238,7 @@ func judgeAdded(c *container) outcome {
 // specification gives.
 func (c *container) reachable() inspect.Fact[caps.Set] {
 	if c.guest() {
-		return derive(c.Capabilities.Declared, func(s inspect.CapabilitySets) caps.Set { return s.Bounding })
+		return derive(c.Capabilities.Declared, givenSet)
 	}
 	return derive(c.Capabilities.Reach, caps.Reach.All)
 }

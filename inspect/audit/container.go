@@ -72,10 +72,10 @@ func (c *container) capability(list ...caps.Cap) claim {
 	set := caps.Of(list...)
 	if c.guest() {
 		given := known("capabilities.declared", c.Capabilities.Declared, func(s inspect.CapabilitySets) bool {
-			return !s.Bounding.Intersect(set).IsEmpty()
+			return !givenSet(s).Intersect(set).IsEmpty()
 		})
 		if s, ok := c.Capabilities.Declared.Value(); ok {
-			given = given.saying("bounding " + s.Bounding.Intersect(set).String())
+			given = given.saying("given " + givenSet(s).Intersect(set).String())
 		}
 		return given.with(c.guestEvidence())
 	}
@@ -84,6 +84,12 @@ func (c *container) capability(list ...caps.Cap) claim {
 		reached = reached.saying(reachText(r, set))
 	}
 	return all(reached, c.initialUser())
+}
+
+// givenSet is all that a specification gives: what is in one of the other sets and
+// not in bounding counts too.
+func givenSet(s inspect.CapabilitySets) caps.Set {
+	return s.Bounding.Union(s.Effective).Union(s.Permitted).Union(s.Inheritable).Union(s.Ambient)
 }
 
 // reachText says how capabilities are reached.
@@ -136,10 +142,7 @@ func (c *container) hostRoot() claim {
 func (c *container) namespace(k nsdiff.Kind) claim {
 	name := "namespaces.inForce." + k.String()
 	if c.guest() {
-		return known("namespaces.requested", c.Namespaces.Requested, func(q inspect.NamespaceRequest) bool {
-			modes := map[nsdiff.Kind]inspect.NamespaceMode{nsdiff.Net: q.Network, nsdiff.PID: q.PID, nsdiff.IPC: q.IPC, nsdiff.UTS: q.Network}
-			return modes[k] == inspect.NamespaceNode
-		}).saying(k.String()).with(c.guestEvidence())
+		return c.guestNamespace(k).with(c.guestEvidence())
 	}
 	list, ok := c.Namespaces.InForce.Value()
 	if !ok {
@@ -168,6 +171,21 @@ func (c *container) namespace(k nsdiff.Kind) claim {
 	return unsureOf(name, errors.New(ns.Host.Cause))
 }
 
+// guestNamespace claims that a guest was asked for with a namespace of the node's.
+// One that was not made through the CRI has its specification only: a kind which
+// that does not list is the runtime's.
+func (c *container) guestNamespace(k nsdiff.Kind) claim {
+	if c.Namespaces.Requested.Known() == inspect.Absent {
+		return known("namespaces.declared", c.Namespaces.Declared, func(list []inspect.NamespaceDeclared) bool {
+			return !slices.ContainsFunc(list, func(ns inspect.NamespaceDeclared) bool { return ns.Kind == k })
+		}).saying(k.String())
+	}
+	return known("namespaces.requested", c.Namespaces.Requested, func(q inspect.NamespaceRequest) bool {
+		modes := map[nsdiff.Kind]inspect.NamespaceMode{nsdiff.Net: q.Network, nsdiff.PID: q.PID, nsdiff.IPC: q.IPC, nsdiff.UTS: q.Network}
+		return modes[k] == inspect.NamespaceNode
+	}).saying(k.String())
+}
+
 // causeOf is a cause for a fact without a value, also for one that is absent
 // where a value was expected.
 func causeOf[T any](f inspect.Fact[T]) error {
@@ -179,7 +197,25 @@ func causeOf[T any](f inspect.Fact[T]) error {
 
 // defaultProfiles are the AppArmor profiles of runtimes, which forbid mount(2)
 // and writing to most of /proc and /sys.
-var defaultProfiles = []string{"cri-containerd.apparmor.d", "crio-default", "docker-default", "containers-default", "nerdctl-default"}
+var defaultProfiles = []string{"cri-containerd.apparmor.d", "crio-default", "docker-default", "nerdctl-default"}
+
+// isDefaultProfile takes these and Podman's, whose name ends with its version:
+// containers-default-0.57.4. What else begins like one may be anybody's.
+func isDefaultProfile(name string) bool {
+	version, podmans := strings.CutPrefix(name, "containers-default-")
+	return slices.Contains(defaultProfiles, name) || podmans && strings.Trim(version, "0123456789.") == ""
+}
+
+// appArmorProfile takes a label apart: a profile that is enforced, which kills
+// where it forbids or denies. Complaining, unconfined and mixed ones are not.
+func appArmorProfile(label string) (name string, enforced bool) {
+	for _, mode := range []string{" (enforce)", " (kill)"} {
+		if name, enforced = strings.CutSuffix(label, mode); enforced {
+			return name, true
+		}
+	}
+	return label, false
+}
 
 // labelDenies claims that a security module keeps it from mounting and from
 // writing to the kernel's files. What a profile that somebody wrote allows is not
@@ -195,12 +231,12 @@ func (c *container) appArmorDenies() claim {
 		return known(name, c.AppArmor.InForce, func(string) bool { return false })
 	}
 	evidence := Evidence{Fact: name, Value: label, Source: c.AppArmor.InForce.Source()}
-	profile, enforced := strings.CutSuffix(label, " (enforce)")
+	profile, enforced := appArmorProfile(label)
 	switch {
 	case !enforced:
 		return isTrue(false, evidence)
-	case slices.ContainsFunc(defaultProfiles, func(p string) bool { return profile == p || strings.HasPrefix(profile, p+"-") }):
-		return isTrue(true, evidence)
+	case isDefaultProfile(profile):
+		return all(isTrue(true, evidence), c.node.appArmorEnforces())
 	}
 	return unsureOf(name, fmt.Errorf("what the profile %q allows is not known", profile))
 }
@@ -213,6 +249,9 @@ func (c *container) seLinuxDenies() claim {
 	}
 	if isUnconfinedType(label) {
 		return isTrue(false, Evidence{Fact: name, Value: label, Source: c.SELinux.InForce.Source()})
+	}
+	if enforces := c.node.seLinuxEnforces(); enforces.truth == no {
+		return enforces
 	}
 	return unsureOf(name, fmt.Errorf("what the policy allows %q is not known", label))
 }
@@ -261,6 +300,16 @@ func (c *container) mayMount() claim {
 // sysctl makes a claim about a number of the node's.
 func (n *node) sysctl(name string, f inspect.Fact[int], is func(int) bool) claim {
 	return known("node.sysctls."+name, f, is)
+}
+
+// appArmorEnforces claims that the kernel does not let all profiles complain.
+func (n *node) appArmorEnforces() claim {
+	return known("node.appArmorMode", n.Node.AppArmorMode, func(mode string) bool { return mode == "enforce" || mode == "kill" })
+}
+
+// seLinuxEnforces claims that SELinux does more than complain.
+func (n *node) seLinuxEnforces() claim {
+	return known("node.seLinuxEnforce", n.Node.SELinuxEnforce, func(v int) bool { return v == 1 })
 }
 
 // lockedDown claims that the kernel keeps itself from root.

@@ -49,6 +49,15 @@ func driftRules() []Rule {
 			},
 		},
 		{
+			ID: "unrequested", Title: "the runtime gives devices or mounts that were not asked for", Severity: Medium,
+			pause: "the runtime makes it as it needs",
+			Meaning: "The specification has a device, or a file or folder of the node's, which the CRI request does not name and the runtime does " +
+				"not give every container: NRI plugins and CDI add such, and so did checkpoints in images that containerd restored.",
+			Remedy:     "Find out what added it: NRI plugins, the CDI files in /etc/cdi and /run/cdi, the runtime's configuration.",
+			References: slices.Concat(attack("T1611"), cve("CVE-2026-53492")),
+			judge:      judgeUnrequested,
+		},
+		{
 			ID: "user-namespace-missing", Title: "a user namespace was asked for and is not there", Severity: High, pause: podsNamespaces,
 			Meaning: "The pod was asked for with a user namespace of its own (hostUsers: false) and runs in the node's: root in it is root on " +
 				"the node, against what its author believes. containerd before 1.7 does not know the setting and says nothing.",
@@ -167,6 +176,61 @@ func widensUser(d inspect.Difference, part string) (Severity, bool) {
 		return High, d.Have == "0"
 	}
 	return Medium, part == "gid" && d.Have == "0" || part == "groups"
+}
+
+func judgeUnrequested(c *container) outcome {
+	q, ok := c.Request.Value()
+	mounts, mountsOK := c.Mounts.Value()
+	switch {
+	case c.Request.Known() == inspect.Absent:
+		return notHere(c.Request.Source())
+	case !ok:
+		return found(unsureOf("request", causeOf(c.Request)), Medium)
+	case !mountsOK:
+		return found(unsureOf("mounts", causeOf(c.Mounts)), Medium)
+	}
+	none := isTrue(false, Evidence{Fact: "request", Value: "all that is declared was asked for", Source: c.Request.Source()})
+	return found(either(none, c.unrequestedDevices(q, mounts.Devices.Declared), c.unrequestedMounts(q, mounts.Declared)), Medium)
+}
+
+// unrequestedDevices: a privileged container is given all of the node's. With a
+// folder all devices in it were asked for.
+func (c *container) unrequestedDevices(q inspect.Request, declared inspect.Fact[inspect.DevicesDeclared]) claim {
+	const name = "mounts.devices.declared"
+	d, ok := declared.Value()
+	switch {
+	case !ok:
+		return unsureOf(name, causeOf(declared))
+	case q.Devices == nil:
+		return unsureOf("request.devices", errNotCollected)
+	}
+	asked := func(n inspect.Device) bool {
+		return slices.ContainsFunc(q.Devices, func(r inspect.RequestedDevice) bool { return below(n.Path, r.Path) })
+	}
+	more := isTrue(slices.ContainsFunc(d.Nodes, func(n inspect.Device) bool { return !asked(n) }), Evidence{
+		Fact: name, Value: devicesText(d.Nodes, func(n inspect.Device) bool { return !asked(n) }), Source: declared.Source(),
+	})
+	return all(more, not(c.asksPrivileged()))
+}
+
+// unrequestedMounts: what the runtime itself adds is in a folder that it keeps for
+// the pod or the container, or is the node's /dev/shm.
+func (c *container) unrequestedMounts(q inspect.Request, declared inspect.Fact[[]inspect.DeclaredMount]) claim {
+	list, ok := declared.Value()
+	if !ok {
+		return unsureOf("mounts.declared", causeOf(declared))
+	}
+	asked := func(m inspect.DeclaredMount) bool {
+		return slices.ContainsFunc(q.Mounts, func(r inspect.RequestedMount) bool { return r.Destination == m.Destination })
+	}
+	result := claim{truth: no}
+	for _, m := range list {
+		if !isBind(m) || asked(m) || c.ownFolder([]string{m.Source}) || c.podsOwn(m.Source) || m.Source == "/dev/shm" {
+			continue
+		}
+		result = either(result, isTrue(true, Evidence{Fact: "mounts.declared." + m.Destination, Value: "the node's " + m.Source, Source: declared.Source()}))
+	}
+	return result
 }
 
 func judgeUserNamespace(c *container) outcome {

@@ -16,8 +16,9 @@ func kernelRules() []Rule {
 	return []Rule{
 		{
 			ID: "core-pattern", Title: "the node's kernel settings are writable", Severity: Critical,
-			Meaning: "/proc/sys is not read-only and the container is root of the node: it writes a program into kernel.core_pattern, or " +
-				"kernel.modprobe, or registers one in binfmt_misc, and the kernel runs it as root, outside of the container.",
+			Meaning: "/proc/sys, or that of another proc file system in the container, is not read-only and the container is root of the " +
+				"node: it writes a program into kernel.core_pattern, kernel.modprobe, kernel.hotplug or kernel.poweroff_cmd, or " +
+				"registers one in binfmt_misc, and the kernel runs it as root, outside of the container.",
 			Remedy:     "securityContext.procMount: Default, and a runtime or client that makes /proc/sys read-only.",
 			References: slices.Concat(baseline("procMount"), docker("5.5"), nsa("C-0055"), attack("T1611"), man("core(5)")),
 			judge: func(c *container) outcome {
@@ -100,18 +101,55 @@ func kernelRules() []Rule {
 	}
 }
 
-// readonlyPath claims that a path that runtimes make read-only can be written.
+// writable claims that a path that runtimes make read-only can be written, in /proc
+// or in another proc file system of the container.
 func (c *container) writable(path string) claim {
 	name := "mounts.readonlyPaths." + path
 	mounts, ok := c.Mounts.Value()
 	if !ok {
 		return unsureOf(name, causeOf(c.Mounts))
 	}
+	if elsewhere := c.elsewhere(mounts, strings.TrimPrefix(path, "/proc")); elsewhere.truth == yes {
+		return elsewhere
+	}
 	n := slices.IndexFunc(mounts.ReadonlyPaths, func(p inspect.PathCheck) bool { return p.Path == path })
 	if n < 0 {
 		return unsureOf(name, errNotCollected)
 	}
 	return guarded(name, mounts.ReadonlyPaths[n], inspect.GuardNone)
+}
+
+// elsewhere claims that a path of /proc can be written below another place, where a
+// proc file system is mounted as well: the node's, or one more of the container's.
+func (c *container) elsewhere(mounts inspect.Mounts, path string) claim {
+	result := claim{truth: no}
+	for _, m := range mounts.InForce {
+		if m.Type != "proc" || m.Hidden || m.Readonly || below(m.Point, "/proc") {
+			continue
+		}
+		at := m.Point
+		switch {
+		case below(path, m.Root):
+			at = strings.TrimSuffix(m.Point, "/") + strings.TrimPrefix(path, strings.TrimSuffix(m.Root, "/"))
+		case path != "/sys" || !below(m.Root, "/sys/kernel"):
+			continue
+		}
+		if mountAt(mounts.InForce, at).Point == m.Point {
+			result = either(result, isTrue(true, Evidence{Fact: "mounts.inForce." + m.Point, Value: "proc, writable at " + at, Source: c.Mounts.Source()}))
+		}
+	}
+	return result
+}
+
+// mountAt is the mount that is seen at a path.
+func mountAt(mounts []inspect.ContainerMount, path string) inspect.ContainerMount {
+	var top inspect.ContainerMount
+	for _, m := range mounts {
+		if !m.Hidden && below(path, m.Point) && len(m.Point) >= len(top.Point) {
+			top = m
+		}
+	}
+	return top
 }
 
 // guarded claims that a path has a certain guard, or for a read-only one that
@@ -218,7 +256,8 @@ func judgeWritableSys(c *container) outcome {
 		return notHere(guestsKernel)
 	}
 	writable := c.anyMount(func(m inspect.ContainerMount) bool {
-		return m.Type == "sysfs" && m.Kind == inspect.MountKernel && !m.Readonly
+		// The node's on another place is host-kernel's.
+		return m.Type == "sysfs" && m.Kind != inspect.MountHost && !m.Readonly
 	})
 	return found(all(writable, c.initialUser(), c.hostRoot(), not(c.labelDenies())), High)
 }
@@ -235,12 +274,11 @@ func judgeWritableCgroup(c *container) outcome {
 		return notHere(guestsKernel)
 	}
 	severity := Medium
-	host := c.namespace(nsdiff.Cgroup)
-	switch whole := c.anyMount(wholeHierarchy); {
-	case host.truth == no:
-		severity = Low
-	case whole.truth != no:
+	switch {
+	case c.anyMount(wholeHierarchy).truth != no:
 		severity = High
+	case c.namespace(nsdiff.Cgroup).truth == no:
+		severity = Low
 	}
 	writable := c.anyMount(func(m inspect.ContainerMount) bool { return isCgroup(m) && !m.Readonly })
 	return found(all(writable, c.initialUser(), c.hostRoot()), severity)

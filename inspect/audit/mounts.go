@@ -36,7 +36,7 @@ func hostClasses() []hostClass {
 			folders: []string{
 				"/run/containerd", "/var/lib/containerd", "/etc/containerd", "/opt/containerd", "/run/docker", "/var/lib/docker", "/etc/docker",
 				"/run/crio", "/etc/crio", "/var/lib/containers", "/run/containers", "/run/runc", "/run/podman", "/run/k3s", "/var/lib/rancher",
-				"/run/nri", "/opt/nri", "/etc/nri", "/etc/cdi", "/run/cdi",
+				"/run/nri", "/opt/nri", "/etc/nri", "/etc/cdi", "/run/cdi", "/run/buildkit", "/var/lib/buildkit", "/run/k0s",
 			},
 			meaning: "It holds the root file systems, the specifications and the plugins of all containers of the node, and mostly the " +
 				"runtime's sockets, to which a read-only mount keeps nobody from connecting.",
@@ -44,21 +44,21 @@ func hostClasses() []hostClass {
 		},
 		{
 			id: "host-kubernetes", title: "a folder of the kubelet or the control plane is mounted", written: Critical, read: High,
-			folders: []string{"/var/lib/kubelet", "/etc/kubernetes", "/etc/cni", "/opt/cni", "/var/lib/cni", "/var/lib/etcd", "/usr/libexec/kubernetes"},
+			folders: []string{"/var/lib/kubelet", "/etc/kubernetes", "/etc/cni", "/opt/cni", "/var/lib/cni", "/var/lib/etcd", "/usr/libexec/kubernetes", "/var/lib/k0s", "/var/snap/microk8s"},
 			meaning: "It holds the keys of the node, the secrets and tokens of all its pods, manifests that the kubelet starts, or network " +
 				"plugins that the runtime runs as root.",
 			refs: slices.Concat(k8s("5.2.12"), attack("T1552")),
 		},
 		{
 			id: "host-system", title: "a folder with the node's accounts or settings is mounted", written: Critical, read: High,
-			folders: []string{"/etc", "/root", "/var/spool/cron", "/var/spool/anacron", "/run/systemd"},
+			folders: []string{"/etc", "/root", "/var/spool/cron", "/var/spool/anacron", "/run/systemd", "/run/dbus"},
 			meaning: "Who writes there runs programs as root on the node: cron, systemd's units, the keys of SSH. Who reads there as root has " +
-				"the password hashes and keys of the node. Certificates, the time zone and the like, read-only, count as host-path.",
+				"the password hashes and keys of the node, and who connects to the bus in /run/dbus as root has systemd start a program. Certificates, the time zone and the like, read-only, count as host-path.",
 			refs: slices.Concat(k8s("5.2.12"), attack("T1053.003", "T1543.002", "T1098.004", "T1552")),
 		},
 		{
 			id: "host-programs", title: "a folder with the node's programs is mounted", written: Critical, read: Low,
-			folders: []string{"/usr", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/opt"},
+			folders: []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/boot", "/opt"},
 			meaning: "Who writes there changes a program, a library or the kernel that the node runs as root.",
 			refs:    k8s("5.2.12"),
 		},
@@ -155,7 +155,8 @@ func (c *container) hostMounts() ([]hostMount, claim) {
 		case m.Kind == inspect.MountRoot && slices.Contains(host.Paths, "/"):
 			// Not of an image: ctr run --rootfs /, podman run --rootfs /.
 			list = append(list, hostMount{point: m.Point, path: "/", readonly: m.Readonly, fact: fact, source: c.Mounts.Source()})
-		case m.Kind != inspect.MountHost || c.ownFolder(host.Paths) || showsIPC(m, host) && ipc.truth == yes:
+		case m.Kind == inspect.MountDevice && below(m.Point, "/dev"): // see block-device and device-node
+		case m.Kind != inspect.MountHost && m.Kind != inspect.MountDevice || c.ownFolder(host.Paths) || showsIPC(m, host) && ipc.truth == yes:
 		case showsIPC(m, host) && ipc.truth == unsure:
 			none = either(none, ipc)
 		default:
@@ -195,8 +196,7 @@ func (c *container) declaredHostMounts(mounts inspect.Mounts) ([]hostMount, clai
 	}
 	var list []hostMount
 	for _, m := range declared {
-		bind := m.Type == "bind" || slices.Contains(m.Options, "bind") || slices.Contains(m.Options, "rbind")
-		if !bind || !strings.HasPrefix(m.Source, "/") || c.ownFolder([]string{m.Source}) || c.podsOwn(m.Source) {
+		if !isBind(m) || c.ownFolder([]string{m.Source}) || c.podsOwn(m.Source) {
 			continue
 		}
 		list = append(list, hostMount{
@@ -205,6 +205,12 @@ func (c *container) declaredHostMounts(mounts inspect.Mounts) ([]hostMount, clai
 		})
 	}
 	return list, isTrue(false, Evidence{Fact: "mounts.declared", Value: fmt.Sprintf("none of %d mounts", len(declared)), Source: mounts.Declared.Source()})
+}
+
+// isBind tells a mount of a file or folder of the node's.
+func isBind(m inspect.DeclaredMount) bool {
+	bind := m.Type == "bind" || slices.Contains(m.Options, "bind") || slices.Contains(m.Options, "rbind")
+	return bind && strings.HasPrefix(m.Source, "/")
 }
 
 // podsOwn takes the kubelet's folder of the pod and the runtime's of its sandbox.

@@ -56,6 +56,26 @@ func nodeRules() []Rule {
 			},
 		},
 		{
+			ID: "runtime-tcp", Title: "a container runtime listens on TCP", Severity: Critical, Node: true,
+			Meaning: "A socket of the node's network listens on port 2375, on which Docker starts containers for everybody without asking who " +
+				"they are: critical, and high on a loopback address, which containers in the node's network reach too. On 10255 the " +
+				"kubelet tells everybody of the pods: medium. Only the number speaks for either, so that they are possible, no more. " +
+				"The runtime itself listens on an address that is not loopback: high; what it serves there and to whom is not seen. " +
+				"Port 2376 of Docker and 10250 of the kubelet are not counted: they ask who it is, unless they are told not to.",
+			Remedy:     "Take tcp:// out of Docker's hosts; readOnlyPort: 0 for the kubelet; no tcp_address and no debug address for containerd.",
+			References: slices.Concat(attack("T1610", "T1609"), man("proc_pid_net(5)")),
+			judgeNode:  judgeTCP,
+		},
+		{
+			ID: "runtime-folder-open", Title: "other users can look into containerd's folders", Severity: Low, Node: true,
+			Meaning: "containerd's root and what its CRI plugins keep are for root alone, the state may be entered and not listed. With more, a " +
+				"user of the node gets at files of containers: set-user-ID programs, and what belongs to their own number. Folders on other " +
+				"places than the usual are looked at as far as the socket tells them. A number of the owner other than 0 counts too.",
+			Remedy:     "chmod 0700 /var/lib/containerd and the folders of the CRI plugins, 0711 /run/containerd; update containerd.",
+			References: slices.Concat(cve("CVE-2024-25621"), man("inode(7)")),
+			judgeNode:  judgeFolders,
+		},
+		{
 			ID: "containerd-version", Title: "containerd's version has known flaws", Severity: High, Node: true,
 			Meaning: "By its number containerd is older than the repair of flaws that are listed with it. Distributions repair without " +
 				"changing the number: it is possible, no more.",
@@ -102,6 +122,69 @@ func openness(s inspect.Socket) Severity {
 		return Critical
 	}
 	return High
+}
+
+const (
+	dockersPort  = 2375
+	kubeletsPort = 10255
+)
+
+func judgeTCP(n *node) outcome {
+	const name = "node.tcp"
+	list, ok := n.Node.TCP.Value()
+	if !ok {
+		return found(unsureOf(name, causeOf(n.Node.TCP)), Critical)
+	}
+	result := found(isTrue(false, Evidence{Fact: name, Value: "none that counts", Source: n.Node.TCP.Source()}), Info)
+	result.possible = true
+	for _, l := range list {
+		severity, what := tcpSeverity(l)
+		if severity == Info {
+			continue
+		}
+		result.claim = either(result.claim, isTrue(true, Evidence{Fact: name, Value: l.Address.String() + ", " + what, Source: n.Node.TCP.Source()}))
+		result.severity = max(result.severity, severity)
+		result.possible = result.possible && !l.Runtime
+	}
+	return result
+}
+
+// tcpSeverity is Info for one that does not count.
+func tcpSeverity(l inspect.TCPListener) (severity Severity, what string) {
+	loopback := l.Address.Addr().Unmap().IsLoopback()
+	switch {
+	case l.Runtime && !loopback:
+		return High, "the runtime's"
+	case l.Address.Port() == dockersPort && loopback:
+		return High, "the port of Docker's interface without TLS"
+	case l.Address.Port() == dockersPort:
+		return Critical, "the port of Docker's interface without TLS"
+	case l.Address.Port() == kubeletsPort:
+		return Medium, "the port of the kubelet's read-only interface"
+	}
+	return Info, ""
+}
+
+func judgeFolders(n *node) outcome {
+	const name = "node.folders"
+	list, ok := n.Node.Folders.Value()
+	switch {
+	case !ok:
+		return found(unsureOf(name, causeOf(n.Node.Folders)), Low)
+	case len(list) == 0:
+		return notHere("containerd's folders are not where they are looked for")
+	}
+	claims := make([]claim, 0, len(list))
+	for _, f := range list {
+		// Who has a root of another number in a container enters its state.
+		forbidden := inspect.Mode(0o066)
+		if below(f.Path, "/var/lib/containerd") || strings.Contains(f.Path, "/io.containerd.") {
+			forbidden = 0o077
+		}
+		claims = append(claims, isTrue(f.Mode&forbidden != 0 || f.Owner != 0,
+			Evidence{Fact: name + "." + f.Path, Value: fmt.Sprintf("mode %s, owner %d", f.Mode, f.Owner), Source: n.Node.Folders.Source()}))
+	}
+	return found(either(claims...), Low)
 }
 
 // repair are the versions of containerd that have a flaw repaired, the oldest

@@ -144,6 +144,23 @@ func attackPaths() []attackPath {
 			refs: slices.Concat(k8s("5.2.3"), docker("5.16"), attack("T1055.008"), man("ptrace(2)")),
 		},
 		{
+			id: "path-neighbor", title: "take over a process of another container that opens the node",
+			meaning: "In its pid namespace runs another container that leads to the node by itself: a privileged one, one with a runtime's " +
+				"socket or a folder of the node's. By /proc/PID/root of a process there it has that one's files, and with ptrace(2) its " +
+				"capabilities. It takes CAP_SYS_PTRACE, or the same user and no fewer capabilities.",
+			legs: []leg{
+				{
+					title: "the processes of a container that leads to the node are seen", claim: (*container).seesStronger,
+					breaks: "shareProcessNamespace: false", cost: 1,
+				},
+				{
+					title: "one of them may be looked into", rule: "cap-sys-ptrace", claim: (*container).entersStronger,
+					breaks: "run the two as different users, and drop CAP_SYS_PTRACE", cost: 2,
+				},
+			},
+			refs: slices.Concat(attack("T1055.008"), man("ptrace(2)", "pid_namespaces(7)")),
+		},
+		{
 			id: "path-file-handle", title: "open any file of the node by its handle",
 			meaning: "With CAP_DAC_READ_SEARCH and open_by_handle_at(2) one file that is mounted from the node, which /etc/hosts mostly is, is " +
 				"enough to open every other file of that file system.",

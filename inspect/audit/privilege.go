@@ -3,7 +3,6 @@ package audit
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/rtinspect/rtinspect/caps"
 	"github.com/rtinspect/rtinspect/inspect"
@@ -63,7 +62,7 @@ func privilegeRules() []Rule {
 		{
 			ID: "lsm-off", Title: "no security module confines the container", Severity: Medium, pause: pauseRunsNothing,
 			Meaning: "AppArmor or SELinux runs on the node and does not confine the container: its profile is unconfined or only " +
-				"complains, or its type may do everything. Mounting, writing to the kernel's files and to files of the node are then left " +
+				"complains, its type may do everything, or the whole node only complains (SELinux permissive). Mounting, writing to the kernel's files and to files of the node are then left " +
 				"to the other measures.",
 			Remedy:     "securityContext.appArmorProfile.type: RuntimeDefault; with SELinux no seLinuxOptions.type of your own.",
 			References: slices.Concat(baseline("appArmorProfile", "seLinuxOptions"), docker("5.2", "5.3"), nsa("C-0055")),
@@ -136,18 +135,29 @@ func judgeLSM(c *container) outcome {
 	switch {
 	case c.guest():
 		return notHere("the guest has a kernel of its own")
-	case c.AppArmor.InForce.Known() == inspect.Absent && c.SELinux.InForce.Known() == inspect.Absent:
+	case isOff(c.AppArmor.InForce, c.node.Node.AppArmorMode) && isOff(c.SELinux.InForce, c.node.Node.SELinuxEnforce):
 		return notHere("neither AppArmor nor SELinux runs in this kernel")
 	}
 	return found(not(either(c.confinedByAppArmor(), c.confinedBySELinux())), Medium)
 }
 
+// isOff tells that a security module does not run: there is no label, or it is not
+// known and the node has no such module.
+func isOff[T any](label inspect.Fact[string], module inspect.Fact[T]) bool {
+	return label.Known() == inspect.Absent || label.Known() == inspect.Unknown && module.Known() == inspect.Absent
+}
+
 func (c *container) confinedByAppArmor() claim {
-	return known("apparmor.inForce", c.AppArmor.InForce, func(label string) bool { return strings.HasSuffix(label, " (enforce)") })
+	confined := known("apparmor.inForce", c.AppArmor.InForce, func(label string) bool {
+		_, enforced := appArmorProfile(label)
+		return enforced
+	})
+	return all(confined, c.node.appArmorEnforces())
 }
 
 func (c *container) confinedBySELinux() claim {
-	return known("selinux.inForce", c.SELinux.InForce, func(label string) bool { return label != "" && !isUnconfinedType(label) })
+	confined := known("selinux.inForce", c.SELinux.InForce, func(label string) bool { return label != "" && !isUnconfinedType(label) })
+	return all(confined, c.node.seLinuxEnforces())
 }
 
 // capabilityRule is a rule about capabilities that lead out of a container.

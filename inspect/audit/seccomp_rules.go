@@ -24,9 +24,11 @@ var unprivilegedCalls = []struct {
 	{"io_uring_setup", Low, func(n *node) claim {
 		return n.sysctl("ioUringDisabled", n.Node.Sysctls.IOUringDisabled, func(v int) bool { return v != 0 })
 	}},
+	{"add_key", Low, nil},
 	{"keyctl", Low, nil},
+	{"request_key", Low, nil},
 	{"perf_event_open", Low, nil},
-	{"socket(AF_ALG)", Low, nil},
+	{"socket(AF_ALG)", Low, (*node).noAFALG},
 	{"socket(AF_VSOCK)", Low, nil},
 	{"userfaultfd", Low, nil},
 }
@@ -37,6 +39,22 @@ func (n *node) noUserNamespaces() claim {
 		n.sysctl("maxUserNamespaces", s.MaxUserNamespaces, func(v int) bool { return v == 0 }),
 		n.sysctl("unprivilegedUsernsClone", s.UnprivilegedUsernsClone, func(v int) bool { return v == 0 }),
 	)
+}
+
+// noAFALG claims that AF_ALG leads nowhere: the kernel has no algif_aead, or would
+// have to load it and loads none any more.
+func (n *node) noAFALG() claim {
+	const name = "node.afALG"
+	have, ok := n.Node.AFALG.Value()
+	switch {
+	case n.Node.AFALG.Known() == inspect.Absent:
+		return isTrue(true, Evidence{Fact: name, Value: "none", Source: n.Node.AFALG.Source()})
+	case ok && have == inspect.ModuleLoadable:
+		return n.noModules()
+	case ok:
+		return isTrue(false, Evidence{Fact: name, Value: string(have), Source: n.Node.AFALG.Source()})
+	}
+	return unsureOf(name, causeOf(n.Node.AFALG))
 }
 
 func seccompRules() []Rule {

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -43,14 +44,7 @@ func specificationRules() []Rule {
 				"container. Before their repair it was taken from an image's labels too.",
 			Remedy:     "Remove the label; update containerd to 1.7.33, 2.0.10, 2.1.9, 2.2.5 or 2.3.2.",
 			References: slices.Concat(attack("T1611"), cve("CVE-2026-53488")),
-			judge: func(c *container) outcome {
-				value := c.Labels["containerd.io/restart.loguri"]
-				evidence := Evidence{Fact: "labels.containerd.io/restart.loguri", Value: value, Source: "runtime"}
-				if value == "" {
-					evidence.Value = "none"
-				}
-				return found(isTrue(strings.HasPrefix(value, "binary:"), evidence), High)
-			},
+			judge:      judgeLogCommand,
 		},
 		{
 			ID: "working-directory", Title: "the working folder is an open file of the runtime's", Severity: High,
@@ -136,7 +130,35 @@ func judgeHooks(c *container) outcome {
 	return result
 }
 
+// isTold claims that the runtime was asked for the container's labels and
+// annotations: what no runtime tells is not known to be none.
+func (c *container) isTold(fact string) claim {
+	if c.snapshot.Node.Runtime == nil {
+		return unsureOf(fact, errors.New("no runtime was asked"))
+	}
+	return isTrue(true)
+}
+
+func judgeLogCommand(c *container) outcome {
+	const name = "labels.containerd.io/restart.loguri"
+	if r := c.snapshot.Node.Runtime; r != nil && c.Namespace == "" {
+		return notHere("only containerd keeps such a label, and the runtime is " + r.Name)
+	}
+	if told := c.isTold(name); told.truth != yes {
+		return found(told, High)
+	}
+	value := c.Labels["containerd.io/restart.loguri"]
+	evidence := Evidence{Fact: name, Value: value, Source: "runtime"}
+	if value == "" {
+		evidence.Value = "none"
+	}
+	return found(isTrue(strings.HasPrefix(value, "binary:"), evidence), High)
+}
+
 func judgeCDI(c *container) outcome {
+	if told := c.isTold("annotations"); told.truth != yes {
+		return found(told, Low)
+	}
 	var evidence []Evidence
 	for _, name := range sortedKeys(c.Annotations) {
 		if strings.HasPrefix(name, "cdi.k8s.io/") {
