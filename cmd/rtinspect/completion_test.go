@@ -67,7 +67,7 @@ func TestBashCompletion(t *testing.T) {
 		`rtinspect ps -o go`:            "compopt -o nospace\ngo-template=",
 		`rtinspect audit --rule host-i`: "host-ipc",
 		`rtinspect audit --fail-on=h`:   "--fail-on=high",
-		`rtinspect explain runtime-`:    "runtime-socket",
+		`rtinspect explain runtime-s`:   "runtime-socket",
 		`rtinspect ps -r ""`:            "compopt -o default",
 		`rtinspect version ""`:          "",
 		`rtinspect caps "\$(touch x)"`:  "",

@@ -317,14 +317,14 @@ const documentTail = `
 
 These lead out of containers as well, and there is no rule, as no fact of the snapshot shows them:
 
-- The API of Docker (TCP 2375), containerd's debug address and the kubelet's ports (10250, 10255): listening TCP sockets are not
-  collected.
+- containerd's interface and its debug address on TCP by their ports, as they have none of their own: those of the containerd that was
+  asked are seen. The kubelet's port 10250, which asks who it is, and whether it lets everybody in all the same.
 - The device policy in force (devices.list, or a BPF program): the declared one is judged.
 - The version of runc and of NVIDIA's toolkit, and with it CVE-2019-5736, CVE-2024-21626, CVE-2025-31133, CVE-2025-52565 and
   CVE-2025-52881 by number. What they leave behind is seen: leaked files, replaced masks, lost labels.
 - An image in which /dev is a link (CVE-2026-41579): images are not read.
-- The modes of the runtime's folders (CVE-2024-25621), but for those above its sockets.
-- Whether a kernel module such as algif_aead is loaded or can be: that AF_ALG sockets get past the filter is seen.
+- The modes of containerd's folders (CVE-2024-25621) on other places than the usual, but for those above its sockets.
+- A hard link to a socket in another folder: sockets are found by their file system and the place in it.
 - Flaws of the kernel by its version: a version says little of a distribution's kernel.
 - What a profile of AppArmor, or SELinux's policy, allows: only the runtimes' own profiles are known.
 - Programs with set-user-ID or file capabilities: root file systems are not searched. What such a program could give counts as
