@@ -20,7 +20,20 @@ import (
 // own containerd.
 func TestConfiguration(t *testing.T) {
 	for _, runtime := range []string{Runtime16, Runtime24} {
-		text := configuration(runtime, folders{"x"}, toolset{runc: "/bin/runc", cni: "/cni"})
+		tools := toolset{runc: "/bin/runc", cni: "/cni"}
+		text := configuration(runtime, folders{"x"}, tools)
+		if runtime == Runtime24 {
+			if strings.Contains(text, "runsc") {
+				t.Errorf("gVisor was not asked for:\n%s", text)
+			}
+			tools.runsc = "/bin/runsc"
+			text = configuration(runtime, folders{"x"}, tools) + runscConfiguration(folders{"x"}, tools)
+			for _, want := range []string{"runtimes.runsc]", `"io.containerd.runsc.v1"`, `"/run/rtinspect-lab/x/runsc.toml"`, `binary_name = "/bin/runsc"`} {
+				if !strings.Contains(text, want) {
+					t.Errorf("no %q in\n%s", want, text)
+				}
+			}
+		}
 		for _, bad := range []string{"{", "}", "/run/containerd", "/var/lib/containerd", "/etc/cni", "/opt/"} {
 			if strings.Contains(text, bad) {
 				t.Errorf("runtime %s: %q in\n%s", runtime, bad, text)

@@ -92,6 +92,20 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.internal.v1.traci
         Root = "{lab}/runc"
         SystemdCgroup = false
 `
+	// handlerRunsc is added to config24 where gVisor is wanted.
+	handlerRunsc = `    [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runsc]
+      runtime_type = "io.containerd.runsc.v1"
+      [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runsc.options]
+        TypeUrl = "io.containerd.runsc.v1.options"
+        ConfigPath = "{runsc_config}"
+`
+	// configRunsc is gVisor's own configuration. systrap is its usual platform,
+	// which needs no hardware.
+	configRunsc = `binary_name = "{runsc}"
+root = "{lab}/runsc"
+[runsc_config]
+  platform = "systrap"
+`
 )
 
 // configuration returns containerd's configuration for a lab.
@@ -99,6 +113,9 @@ func configuration(runtime string, f folders, t toolset) string {
 	config := config16
 	if runtime == Runtime24 {
 		config = config24
+	}
+	if t.runsc != "" {
+		config += handlerRunsc
 	}
 	return strings.NewReplacer(
 		"{root}", f.root(),
@@ -108,10 +125,16 @@ func configuration(runtime string, f folders, t toolset) string {
 		"{pause}", pauseImage,
 		"{cni}", t.cni,
 		"{runc}", t.runc,
+		"{runsc_config}", f.runsc(),
 		"{snapshotter}", snapshotter(rootBase),
 		"{restrict_oom}", fmt.Sprint(!hasCapability(unix.CAP_SYS_RESOURCE)),
 		"{disable_apparmor}", fmt.Sprint(apparmorProfiles() == nil),
 	).Replace(config)
+}
+
+// runscConfiguration returns gVisor's configuration for a lab.
+func runscConfiguration(f folders, t toolset) string {
+	return strings.NewReplacer("{lab}", f.state(), "{runsc}", t.runsc).Replace(configRunsc)
 }
 
 // snapshotter is overlayfs, but where the folder is on an overlay itself, as
@@ -150,7 +173,7 @@ func startContainerd(ctx context.Context, f folders, t toolset, hs []hierarchy) 
 	}
 	defer log.Close()
 	cmd := exec.Command(t.containerd, "--config", filepath.Join(f.state(), "config.toml"))
-	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(t.shim)+":"+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), "PATH="+strings.Join([]string{filepath.Dir(t.shim), filepath.Dir(t.runscShim), os.Getenv("PATH")}, ":"))
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -38,6 +38,9 @@ func (f folders) log() string         { return filepath.Join(f.state(), "contain
 // crictl is crictl's configuration.
 func (f folders) crictl() string { return filepath.Join(f.state(), "crictl.yaml") }
 
+// runsc is the configuration of gVisor.
+func (f folders) runsc() string { return filepath.Join(f.state(), "runsc.toml") }
+
 // pid holds the process id of containerd.
 func (f folders) pid() string { return filepath.Join(f.state(), "containerd.pid") }
 

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"golang.org/x/sys/unix"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -33,6 +34,9 @@ type Options struct {
 	Scale Scale
 	// Crictl also gives the lab a crictl.
 	Crictl bool
+	// GVisor gives the runtime, which must be [Runtime24], gVisor beside runc:
+	// the handler that the runtime class gvisor names.
+	GVisor bool
 	// Log is told what happens; it must not be nil.
 	Log Log
 }
@@ -55,13 +59,19 @@ type Lab struct {
 	// processes are in them or below.
 	Cgroups []string `json:"cgroups"`
 	Pods    []Pod    `json:"pods"`
+	// GVisor tells that the runtime has gVisor beside runc.
+	GVisor bool `json:"gvisor,omitempty"`
 
 	folders folders
 	lock    *os.File
 	daemon  *daemon
 }
 
-var errNotRoot = errors.New("a lab needs root")
+var (
+	errNotRoot = errors.New("a lab needs root")
+	// errNoGVisor: gVisor's shim lowers its own oom_score_adj, and ends where it may not.
+	errNoGVisor = errors.New("gVisor needs CAP_SYS_RESOURCE, which this root lacks: a virtual machine's has it, see lab vm")
+)
 
 // Up starts a lab, which the caller must Close or Keep. Labs that a killed
 // program left behind are removed first.
@@ -69,13 +79,16 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 	if os.Geteuid() != 0 {
 		return nil, errNotRoot
 	}
+	if o.GVisor && !hasCapability(unix.CAP_SYS_RESOURCE) {
+		return nil, errNoGVisor
+	}
 	if !validName.MatchString(o.Name) {
 		return nil, fmt.Errorf("lab name %q: want 1 to 20 of a-z, 0-9 and -", o.Name)
 	}
 	if n := len(o.Pods) + o.Scale.Pods; n > maxPods {
 		return nil, fmt.Errorf("%d pods: a lab's network has addresses for %d", n, maxPods)
 	}
-	tools, err := install(ctx, o.Runtime, o.Crictl, o.Log)
+	tools, err := install(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +134,7 @@ func claim(o Options) (*Lab, error) {
 		Name: o.Name, Runtime: o.Runtime, Folder: f.state(),
 		Socket: f.socket(), TTRPC: f.socket() + ".ttrpc",
 		Bridge: n.bridge(), Subnet: n.cidr(), CgroupParent: f.cgroup(),
-		folders: f, lock: lock,
+		GVisor: o.GVisor, folders: f, lock: lock,
 	}, nil
 }
 
@@ -177,7 +190,7 @@ func (l *Lab) configure(t toolset) error {
 			return err
 		}
 	}
-	for name, target := range map[string]string{"ctr": t.ctr, "containerd": t.containerd, "runc": t.runc, "crictl": t.crictl} {
+	for name, target := range map[string]string{"ctr": t.ctr, "containerd": t.containerd, "runc": t.runc, "crictl": t.crictl, "runsc": t.runsc} {
 		if target == "" {
 			continue
 		}
@@ -192,6 +205,11 @@ func (l *Lab) configure(t toolset) error {
 	crictlConfig := fmt.Sprintf("runtime-endpoint: unix://%s\nimage-endpoint: unix://%s\ntimeout: 60\n", f.socket(), f.socket())
 	if err := writeFile(f.crictl(), []byte(crictlConfig), 0o644); err != nil {
 		return err
+	}
+	if t.runsc != "" {
+		if err := writeFile(f.runsc(), []byte(runscConfiguration(f, t)), 0o644); err != nil {
+			return err
+		}
 	}
 	return writeFile(filepath.Join(f.state(), "config.toml"), []byte(configuration(l.Runtime, f, t)), 0o644)
 }
@@ -231,7 +249,7 @@ func (l *Lab) describe() error {
 // with CRI_CONFIG_FILE crictl reads no configuration of the machine's.
 func (l *Lab) Env() []string {
 	endpoint := "unix://" + l.Socket
-	return []string{
+	env := []string{
 		"CONTAINER_RUNTIME_ENDPOINT=" + endpoint,
 		"IMAGE_SERVICE_ENDPOINT=" + endpoint,
 		"CRI_CONFIG_FILE=" + l.folders.crictl(),
@@ -242,6 +260,10 @@ func (l *Lab) Env() []string {
 		"RTINSPECT_LAB_PODS=" + l.folders.pods(),
 		"PATH=" + l.folders.bin() + ":" + os.Getenv("PATH"),
 	}
+	if l.GVisor {
+		env = append(env, "RTINSPECT_LAB_GVISOR=yes")
+	}
+	return env
 }
 
 // Close ends the lab and removes all it has made.

@@ -42,7 +42,7 @@ func needLab(t *testing.T) {
 	if _, err := hierarchies(); err != nil {
 		t.Skip(err)
 	}
-	if err := Install(t.Context(), testRuntime(), false, t.Logf); err != nil {
+	if err := Install(t.Context(), Options{Runtime: testRuntime(), Log: t.Logf}); err != nil {
 		t.Skip(err)
 	}
 }
@@ -301,7 +301,7 @@ func TestSignalReachesTheCommand(t *testing.T) {
 
 func TestContainerdDoesNotStart(t *testing.T) {
 	needLab(t)
-	tools, err := install(t.Context(), testRuntime(), false, t.Logf)
+	tools, err := install(t.Context(), Options{Runtime: testRuntime(), Log: t.Logf})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,7 +314,7 @@ func TestContainerdDoesNotStart(t *testing.T) {
 
 func TestPodDoesNotStart(t *testing.T) {
 	needLab(t)
-	tools, err := install(t.Context(), testRuntime(), false, t.Logf)
+	tools, err := install(t.Context(), Options{Runtime: testRuntime(), Log: t.Logf})
 	if err != nil {
 		t.Fatal(err)
 	}

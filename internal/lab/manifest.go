@@ -28,16 +28,43 @@ type Manifest struct {
 	YAML []byte
 }
 
-// PodNames returns the names of the lab's pods, sorted.
-func PodNames() []string {
+// ClassGVisor is the runtime class of the pods that run in gVisor.
+const ClassGVisor = "gvisor"
+
+// runtimeHandlers are what containerd calls the runtimes of runtime classes;
+// the one without a class is its default.
+var runtimeHandlers = map[string]string{"": "", ClassGVisor: "runsc"}
+
+// RuntimeClass is the pod's, empty where it names none.
+func (m Manifest) RuntimeClass() string { return runtimeClass(m.Pod) }
+
+func runtimeClass(pod *corev1.Pod) string {
+	if pod.Spec.RuntimeClassName == nil {
+		return ""
+	}
+	return *pod.Spec.RuntimeClassName
+}
+
+// PodNames returns the names of the lab's pods, sorted: those without a runtime
+// class and those of the classes given.
+func PodNames(classes ...string) []string {
 	files, err := fs.Glob(podFiles, "pods/*.yaml")
 	if err != nil {
 		panic(err) // only a malformed pattern fails, and this one is a constant
 	}
-	for i, f := range files {
-		files[i] = strings.TrimSuffix(path.Base(f), ".yaml")
+	var names []string
+	for _, f := range files {
+		name := strings.TrimSuffix(path.Base(f), ".yaml")
+		all, err := Manifests([]string{name}, "/")
+		if err != nil {
+			panic(err) // the files are part of the program
+		}
+		if class := all[0].RuntimeClass(); class == "" || slices.Contains(classes, class) {
+			names = append(names, name)
+		}
 	}
-	return files
+	slices.Sort(names)
+	return names
 }
 
 // Manifests reads the lab's pods of those names, in that order. The runtime's
@@ -47,7 +74,7 @@ func Manifests(names []string, socket string) ([]Manifest, error) {
 	for _, name := range names {
 		text, err := podFiles.ReadFile("pods/" + name + ".yaml")
 		if err != nil {
-			return nil, fmt.Errorf("no pod %q: want some of %s", name, strings.Join(PodNames(), ","))
+			return nil, fmt.Errorf("no pod %q: want some of %s", name, strings.Join(PodNames(ClassGVisor), ","))
 		}
 		text = placeSocket(text, socket)
 		pod, err := parsePod(text)
@@ -100,7 +127,7 @@ func refuseUntranslated(pod *corev1.Pod) error {
 	s := &rest.Spec
 	s.HostNetwork, s.HostPID, s.HostIPC, s.HostUsers = false, false, false, nil
 	s.ShareProcessNamespace, s.Hostname, s.RestartPolicy = nil, "", ""
-	s.TerminationGracePeriodSeconds = nil
+	s.TerminationGracePeriodSeconds, s.RuntimeClassName = nil, nil
 	if sc := s.SecurityContext; sc != nil {
 		sc.SeccompProfile, sc.AppArmorProfile, sc.Sysctls = nil, nil, nil
 		sc.RunAsUser, sc.RunAsGroup, sc.RunAsNonRoot = nil, nil, nil
@@ -220,6 +247,9 @@ func podUID(namespace, name string) types.UID {
 func validate(pod *corev1.Pod) error {
 	if len(pod.Spec.Containers) == 0 {
 		return fmt.Errorf("pod %s has no containers", pod.Name)
+	}
+	if _, ok := runtimeHandlers[runtimeClass(pod)]; !ok {
+		return fmt.Errorf("pod %s: no runtime class %q: want %s", pod.Name, runtimeClass(pod), ClassGVisor)
 	}
 	if isTrue(pod.Spec.ShareProcessNamespace) && pod.Spec.HostPID {
 		return fmt.Errorf("pod %s: shareProcessNamespace and hostPID exclude each other", pod.Name)

@@ -13,17 +13,23 @@ func TestPodNames(t *testing.T) {
 	if got := PodNames(); !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
 	}
+	want = append(want, "pod-gvisor", "pod-gvisor-privileged")
+	slices.Sort(want)
+	if got := PodNames(ClassGVisor); !slices.Equal(got, want) {
+		t.Errorf("with those in gVisor %q", got)
+	}
 }
 
 // Every manifest has its file's name, and becomes requests.
 func TestManifests(t *testing.T) {
-	all, err := Manifests(PodNames(), "/s/c.sock")
+	names := PodNames(ClassGVisor)
+	all, err := Manifests(names, "/s/c.sock")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, m := range all {
-		if m.Pod.Name != PodNames()[i] {
-			t.Errorf("%s.yaml has the pod %s", PodNames()[i], m.Pod.Name)
+		if m.Pod.Name != names[i] {
+			t.Errorf("%s.yaml has the pod %s", names[i], m.Pod.Name)
 		}
 		if testNode.Sandbox(m.Pod, i).Linux.CgroupParent == "" {
 			t.Errorf("%s: no cgroup parent", m.Pod.Name)
@@ -43,7 +49,7 @@ func TestManifests(t *testing.T) {
 
 // No manifest may reach the socket of a containerd that is not the lab's.
 func TestSocketIsTheLabs(t *testing.T) {
-	all, err := Manifests(PodNames(), "/s/c.sock")
+	all, err := Manifests(PodNames(ClassGVisor), "/s/c.sock")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,6 +78,7 @@ func TestParsePodRefuses(t *testing.T) {
 		{"unknown field", "apiVersion: v1\nkind: Pod\nspec: {hostNet: true}", "unknown field"},
 		{"twice", "apiVersion: v1\nkind: Pod\nkind: Pod", "already set"},
 		{"no containers", "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {}", "no containers"},
+		{"unknown runtime class", spec("runtimeClassName: kata\ncontainers: [{name: a, image: b}]"), `no runtime class "kata": want gvisor`},
 		{"untranslated in the pod", spec("nodeName: node1\ncontainers: [{name: a, image: b}]"), "nodeName: node1"},
 		{"untranslated in a container", spec("containers: [{name: a, image: b, livenessProbe: {periodSeconds: 1}}]"), "periodSeconds"},
 		{"untranslated volume", spec("volumes: [{name: v, secret: {secretName: s}}]\ncontainers: [{name: a, image: b}]"), "secret"},

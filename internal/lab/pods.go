@@ -110,7 +110,7 @@ func (s starter) startPod(ctx context.Context, pod *corev1.Pod, index int) (Pod,
 	if err := limitPod(s.hierarchies, sandbox.Linux.CgroupParent, sandbox.Linux.Resources); err != nil {
 		return out, err
 	}
-	answer, err := s.runtime.RunPodSandbox(ctx, &cri.RunPodSandboxRequest{Config: sandbox})
+	answer, err := s.runtime.RunPodSandbox(ctx, &cri.RunPodSandboxRequest{Config: sandbox, RuntimeHandler: runtimeHandlers[runtimeClass(pod)]})
 	if err != nil {
 		return out, err
 	}

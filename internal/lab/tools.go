@@ -24,6 +24,7 @@ type toolset struct {
 	cni                         string // folder of the CNI plugins
 	images                      string // tar of the pause and busybox images
 	crictl                      string // empty unless asked for
+	runsc, runscShim            string // of gVisor, empty unless asked for
 	// versions as the programs tell them
 	containerdVersion, runcVersion string
 }
@@ -36,15 +37,16 @@ const (
 	debianBusybox = "/usr/bin/busybox"
 )
 
-// Install makes sure that everything for a runtime is there, and with
-// withCrictl that crictl is. It installs Debian's packages and builds what has
-// to be built; what is there already is used as it is.
-func Install(ctx context.Context, runtime string, withCrictl bool, log Log) error {
-	_, err := install(ctx, runtime, withCrictl, log)
+// Install makes sure that everything for such a lab is there: its runtime, and
+// crictl and gVisor where they are wanted. It installs Debian's packages and
+// builds what has to be built; what is there already is used as it is.
+func Install(ctx context.Context, o Options) error {
+	_, err := install(ctx, o)
 	return err
 }
 
-func install(ctx context.Context, runtime string, withCrictl bool, log Log) (t toolset, err error) {
+func install(ctx context.Context, o Options) (t toolset, err error) {
+	log := o.Log
 	cache, err := cacheFolder()
 	if err != nil {
 		return t, err
@@ -54,13 +56,13 @@ func install(ctx context.Context, runtime string, withCrictl bool, log Log) (t t
 		return t, err
 	}
 	defer unlock()
-	switch runtime {
+	switch o.Runtime {
 	case Runtime16:
 		t, err = debianRuntime(ctx, log)
 	case Runtime24:
 		t, err = builtRuntime(ctx, cache, log)
 	default:
-		return t, fmt.Errorf("no runtime %q: want %s or %s", runtime, Runtime16, Runtime24)
+		return t, fmt.Errorf("no runtime %q: want %s or %s", o.Runtime, Runtime16, Runtime24)
 	}
 	if err != nil {
 		return t, err
@@ -69,8 +71,13 @@ func install(ctx context.Context, runtime string, withCrictl bool, log Log) (t t
 	if t.images, err = localImages(ctx, cache, log); err != nil {
 		return t, err
 	}
-	if withCrictl {
-		t.crictl, err = builtCrictl(ctx, cache, log)
+	if o.Crictl {
+		if t.crictl, err = builtCrictl(ctx, cache, log); err != nil {
+			return t, err
+		}
+	}
+	if o.GVisor {
+		t.runsc, t.runscShim, err = builtGVisor(ctx, cache, log)
 	}
 	return t, err
 }
@@ -263,6 +270,22 @@ func builtCrictl(ctx context.Context, cache string, log Log) (string, error) {
 		return "", err
 	}
 	return path, os.Rename(built, path)
+}
+
+// builtGVisor builds gVisor's runtime and its shim.
+func builtGVisor(ctx context.Context, cache string, log Log) (runsc, shim string, err error) {
+	dir := filepath.Join(cache, "gvisor-"+gvisor)
+	runsc, shim = filepath.Join(dir, "runsc"), filepath.Join(dir, "containerd-shim-runsc-v1")
+	if allExist(runsc, shim) {
+		return runsc, shim, nil
+	}
+	log("building gVisor %s (minutes the first time)", gvisor)
+	err = goInstall(ctx, dir, []string{"CGO_ENABLED=0"}, "-trimpath", "-ldflags", "-s -w",
+		"gvisor.dev/gvisor/runsc@"+gvisor, "gvisor.dev/gvisor/shim@"+gvisor)
+	if err != nil {
+		return "", "", err
+	}
+	return runsc, shim, os.Rename(filepath.Join(dir, "shim"), shim)
 }
 
 // localImages returns the tar of the lab's images, made when the pause program

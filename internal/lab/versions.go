@@ -6,6 +6,7 @@ const (
 	containerd24 = "v2.4.2"
 	runc24       = "v1.5.2"
 	crictl       = "v1.36.0"
+	gvisor       = "v0.0.0-20260905035102-160fafc42237"
 
 	// containerd16 is what `containerd --version` of Debian 12 starts with.
 	containerd16 = "1.6."

@@ -24,12 +24,14 @@ import (
 const usage = `usage: lab run [flags] -- CMD [ARGS]   start a lab, run CMD in it, remove it
        lab up [flags]                  start a lab that stays
        lab down [--name N]             remove a lab, and those left behind
-       lab install [flags] [crictl|vm]  install or build what a lab needs, and what vm needs (--kernel)
+       lab install [flags] [crictl|vm|gvisor]
+                                       install or build what a lab needs, and what vm needs (--kernel)
        lab status                      list the labs
        lab vm [vm flags] -- CMD [ARGS] run CMD on a kernel of its own, with cgroup v2 and AppArmor, in a
                                        virtual machine with this machine's files; its writes are lost
 flags: --runtime 1.6|2.4  --pods a,b|all|none  --scale PODSxCONTAINERS
        --exec-tools crictl  --name N  -q
+       --gvisor (with 2.4: a runtime class gvisor and its pods; needs CAP_SYS_RESOURCE, as lab vm has it)
 vm flags: --kernel 6.1|5.10  --memory 3G  --timeout 20m  --out DIR (CMD may write there)  -q
 `
 
@@ -99,6 +101,7 @@ func (a *app) log(format string, args ...any) {
 type flags struct {
 	*flag.FlagSet
 	runtime, pods, scale, tools, name string
+	gvisor                            bool
 }
 
 func (a *app) flags(command string, takes ...string) *flags {
@@ -109,6 +112,10 @@ func (a *app) flags(command string, takes ...string) *flags {
 		"runtime": &f.runtime, "pods": &f.pods, "scale": &f.scale, "exec-tools": &f.tools, "name": &f.name,
 	}
 	for _, name := range takes {
+		if name == "gvisor" {
+			f.BoolVar(&f.gvisor, name, false, "")
+			continue
+		}
 		f.StringVar(known[name], name, *known[name], "")
 	}
 	return f
@@ -124,9 +131,12 @@ func (f *flags) parse(args []string) error {
 
 // options turns the flags into what the lab is to be.
 func (a *app) options(f *flags) (lab.Options, error) {
-	o := lab.Options{Name: f.name, Runtime: f.runtime, Log: a.log}
+	o := lab.Options{Name: f.name, Runtime: f.runtime, GVisor: f.gvisor, Log: a.log}
 	if o.Runtime != lab.Runtime16 && o.Runtime != lab.Runtime24 {
 		return o, usageError("no runtime %q: want %s or %s", o.Runtime, lab.Runtime16, lab.Runtime24)
+	}
+	if o.GVisor && o.Runtime != lab.Runtime24 {
+		return o, usageError("gvisor: want --runtime %s", lab.Runtime24)
 	}
 	switch f.tools {
 	case "":
@@ -135,19 +145,35 @@ func (a *app) options(f *flags) (lab.Options, error) {
 	default:
 		return o, usageError("no tool %q: want crictl", f.tools)
 	}
-	switch f.pods {
-	case "all":
-		o.Pods = lab.PodNames()
-	case "none", "":
-	default:
-		o.Pods = strings.Split(f.pods, ",")
-	}
-	if _, err := lab.Manifests(o.Pods, "/"); err != nil {
-		return o, usageError("%v", err)
-	}
 	var err error
+	if o.Pods, err = f.chosen(); err != nil {
+		return o, err
+	}
 	o.Scale, err = parseScale(f.scale)
 	return o, err
+}
+
+// chosen returns the names of the pods that are wanted.
+func (f *flags) chosen() ([]string, error) {
+	var names []string
+	switch {
+	case f.pods == "all" && f.gvisor:
+		names = lab.PodNames(lab.ClassGVisor)
+	case f.pods == "all":
+		names = lab.PodNames()
+	case f.pods != "none" && f.pods != "":
+		names = strings.Split(f.pods, ",")
+	}
+	manifests, err := lab.Manifests(names, "/")
+	if err != nil {
+		return nil, usageError("%v", err)
+	}
+	for _, m := range manifests {
+		if m.RuntimeClass() == lab.ClassGVisor && !f.gvisor {
+			return nil, usageError("pod %s is of the runtime class %s: want --gvisor", m.Pod.Name, lab.ClassGVisor)
+		}
+	}
+	return names, nil
 }
 
 // parseScale reads PODSxCONTAINERS; empty is none.
@@ -181,7 +207,7 @@ func started(ctx context.Context, err error) (int, error) {
 }
 
 func (a *app) run(args []string) (int, error) {
-	f := a.flags("run", "runtime", "pods", "scale", "exec-tools", "name")
+	f := a.flags("run", "runtime", "pods", "scale", "exec-tools", "name", "gvisor")
 	if err := f.parse(args); err != nil {
 		return 0, err
 	}
@@ -252,7 +278,7 @@ func exitStatus(err error) (int, error) {
 }
 
 func (a *app) up(args []string) (int, error) {
-	f := a.flags("up", "runtime", "pods", "scale", "exec-tools", "name")
+	f := a.flags("up", "runtime", "pods", "scale", "exec-tools", "name", "gvisor")
 	f.name = "lab"
 	if err := f.parse(args); err != nil {
 		return 0, err
@@ -305,9 +331,12 @@ func (a *app) install(args []string) (int, error) {
 	}
 	withVM := false
 	for _, tool := range f.Args() {
-		if tool == "vm" {
+		switch tool {
+		case "vm":
 			withVM = true
-		} else {
+		case "gvisor":
+			f.gvisor = true
+		default:
 			f.tools = tool
 		}
 	}
@@ -317,7 +346,7 @@ func (a *app) install(args []string) (int, error) {
 	}
 	ctx, cancel := interruptible()
 	defer cancel()
-	if err := lab.Install(ctx, o.Runtime, o.Crictl, a.log); err != nil || !withVM {
+	if err := lab.Install(ctx, o); err != nil || !withVM {
 		return exitOK, err
 	}
 	return exitOK, lab.InstallVM(ctx, *kernel, a.log)
