@@ -165,24 +165,35 @@ func (s *scan) nameNamespaces(processes map[*listed]Processes) {
 	for f, tree := range processes {
 		for n := range tree.List {
 			for e := range tree.List[n].Beyond {
-				excess := &tree.List[n].Beyond[e]
-				if excess.Kind != ExcessNamespace {
-					continue
+				if excess := &tree.List[n].Beyond[e]; excess.Kind == ExcessNamespace {
+					excess.Whose = s.whose(f, excess.Has)
 				}
-				if s.names == nil {
-					s.names = s.namespaceOwners()
-				}
-				if whose := s.names(*excess); whose != f.FullName() {
-					excess.Whose = whose
+			}
+			leaks, _ := tree.List[n].Leaks.Value()
+			for l := range leaks {
+				if leaks[l].IsNamespace() {
+					leaks[l].Whose = s.whose(f, leaks[l].Path)
 				}
 			}
 		}
 	}
 }
 
+// whose says whose a namespace is, empty when it is the container's own or not
+// known.
+func (s *scan) whose(f *listed, namespace string) string {
+	if s.names == nil {
+		s.names = s.namespaceOwners()
+	}
+	if whose := s.names[namespace]; whose != f.FullName() {
+		return whose
+	}
+	return ""
+}
+
 // namespaceOwners reads the namespaces of the host and of every container's
 // first process.
-func (s *scan) namespaceOwners() func(Excess) string {
+func (s *scan) namespaceOwners() map[string]string {
 	host := s.host()
 	names := make([][]string, len(s.all))
 	parallel(len(s.all), func(n int) {
@@ -217,5 +228,5 @@ func (s *scan) namespaceOwners() func(Excess) string {
 	for _, k := range nsdiff.Kinds() {
 		owner[nsdiff.Initial(k).String()] = whoseHost
 	}
-	return func(e Excess) string { return owner[e.Has] }
+	return owner
 }

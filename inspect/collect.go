@@ -124,6 +124,21 @@ type firstProcess struct {
 	mounts    mountTable
 	err       error // why mountinfo could not be read
 	malformed error // why mounts is not known though it could
+	set       Fact[nsdiff.Set]
+	asked     bool // for set
+}
+
+// namespaces returns its namespaces, read once.
+func (p *firstProcess) namespaces() Fact[nsdiff.Set] {
+	if !p.asked {
+		p.asked = true
+		set, err := nsdiff.Read(p.Process)
+		p.set = KnownFact(set, p.Path("ns"))
+		if err != nil {
+			p.set = UnknownFact[nsdiff.Set](err)
+		}
+	}
+	return p.set
 }
 
 func (p *firstProcess) readMountinfo() {

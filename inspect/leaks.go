@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,29 +9,40 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/rtinspect/rtinspect/caps"
 	"github.com/rtinspect/rtinspect/internal/procfs"
 	"github.com/rtinspect/rtinspect/nsdiff"
 )
 
 // Leak is a working folder, root or open file of a process whose mount is not in
 // the process's mount namespace: it leads out of the container. runc before
-// 1.1.12 could be made to leave one (CVE-2024-21626).
+// 1.1.12 could be made to leave one (CVE-2024-21626). So does an open file of
+// /proc/PID/ns that is another namespace than the process's own and those of the
+// container's first process: setns(2) enters it.
 type Leak struct {
 	// What is cwd, root or fd/N.
 	What string `json:"what"`
-	// Path is what the kernel shows for it, from the root of its mounts.
+	// Path is what the kernel shows for it, from the root of its mounts; of a
+	// namespace net:[4026531833] and the like.
 	Path string `json:"path"`
 	// Mount is the number of its mount.
 	Mount int `json:"mount"`
 	// Host is where the host has that mount, empty when it has none: it may be
 	// of another container, or unmounted.
 	Host string `json:"host,omitempty"`
+	// Whose tells of a namespace that it is the host's, or that of the first
+	// process of another container.
+	Whose string `json:"whose,omitempty"`
 	// Reason says why it is harmless. Without one it is not known to be.
 	Reason string `json:"reason,omitempty"`
 	// Unknown says why its mount could not be told; then Mount is 0, and whether
 	// it is a leak is not known.
 	Unknown string `json:"unknown,omitempty"`
 }
+
+// IsNamespace tells whether it is an open file of another namespace, which is on
+// no mount of anybody's.
+func (l Leak) IsNamespace() bool { return isNamespace(l.Path) }
 
 // AnonymousFile is a kind of open file on a mount of the kernel's own, which is
 // in no mount namespace, and leads nowhere.
@@ -50,7 +62,7 @@ func AnonymousFiles() []AnonymousFile {
 		{"socket:[", "a socket has no name in any file system; whom it is connected to is another question"},
 		{"anon_inode:", "an object of the kernel's: eventfd, epoll, timerfd, signalfd, inotify, io_uring, bpf, pidfd, perf_event"},
 		{"pidfd:[", "a process; opening its files needs the rights over it all the same"},
-		{"net:[", "a namespace, as all kinds of them; to enter it takes CAP_SYS_ADMIN over it"},
+		{"net:[", "a namespace, as all kinds of them, but of those only the process's own and those of the container's first process"},
 		{"/memfd:", "memory of memfd_create(2)"},
 		{"/dmabuf:", "memory that is shared with a device; its fdinfo has exp_name"},
 	}
@@ -59,10 +71,15 @@ func AnonymousFiles() []AnonymousFile {
 // hostNull is why a common leak is harmless.
 const hostNull = "the host's /dev/null, which the runtime opens as standard input: nothing can be reached from it"
 
+// cannotEnter is why another namespace is harmless, unless it is a user
+// namespace: who made that one, or has the same uid, may enter it without.
+const cannotEnter = "to enter a namespace takes CAP_SYS_ADMIN, which is in none of the process's sets, the bounding one included"
+
 // leakFinder finds leaks in the processes of a node.
 type leakFinder struct {
 	host   hostMounts
-	memory map[int]bool // the kernel's own mounts for memory
+	memory map[int]bool       // the kernel's own mounts for memory
+	own    func(string) error // see ownNamespaceFiles
 }
 
 func newLeakFinder(i *Inspector, host hostMounts) leakFinder {
@@ -73,10 +90,12 @@ func newLeakFinder(i *Inspector, host hostMounts) leakFinder {
 	return leakFinder{host: host, memory: memory}
 }
 
-// find returns the leaks of a process. first is the container's first process,
-// or nil: in the same mount namespace mountinfo need not be read again, and of a
-// process with a root of its own it shows less than the namespace has.
-func (l leakFinder) find(p *procfs.Process, first *firstProcess) Fact[[]Leak] {
+// find returns the leaks of a process, of which r has the rest. first is the
+// container's first process, or nil: in the same mount namespace mountinfo need
+// not be read again, and of a process with a root of its own it shows less than
+// the namespace has.
+func (l leakFinder) find(p *procfs.Process, r *Process, first *firstProcess) Fact[[]Leak] {
+	l.own = ownNamespaceFiles(r, first)
 	shared, err := sharesMounts(p, first)
 	if err != nil {
 		return UnknownFact[[]Leak](err)
@@ -112,8 +131,8 @@ func (l leakFinder) find(p *procfs.Process, first *firstProcess) Fact[[]Leak] {
 			continue
 		}
 		// And it may have been closed, and its file system unmounted, between.
-		if now, ok := l.look(p, f.What, table); ok && now.Mount == f.Mount {
-			leaks = append(leaks, l.explain(f))
+		if now, ok := l.look(p, f.What, table); ok && now.Mount == f.Mount && (f.Path == now.Path || !f.IsNamespace()) {
+			leaks = append(leaks, l.explain(f, r.Capabilities))
 		}
 	}
 	return KnownFact(leaks, p.Path("fdinfo"))
@@ -189,6 +208,13 @@ func (l leakFinder) look(p *procfs.Process, what string, table mountTable) (Leak
 	if f.Path, err = p.Readlink(what); err == nil && isAnonymous(f.Path) {
 		return Leak{}, false
 	}
+	if err == nil && isNamespace(f.Path) {
+		if err = l.own(f.Path); err == nil {
+			return Leak{}, false
+		} else if errors.Is(err, errOtherNamespace) {
+			err = nil
+		}
+	}
 	var info []byte
 	if err == nil {
 		f.Mount, info, err = l.mountOf(p, f, table)
@@ -253,13 +279,50 @@ func parseMountID(info []byte) (int, error) {
 // isAnonymous takes the names that no path can have, as they do not start with a
 // slash.
 func isAnonymous(link string) bool {
-	if strings.HasPrefix(link, "/") {
+	if strings.HasPrefix(link, "/") || isNamespace(link) {
 		return false
 	}
-	if _, err := nsdiff.Parse(link); err == nil {
-		return true
-	}
 	return slices.ContainsFunc(AnonymousFiles(), func(a AnonymousFile) bool { return strings.HasPrefix(link, a.Link) })
+}
+
+func isNamespace(link string) bool {
+	_, err := nsdiff.Parse(link)
+	return err == nil
+}
+
+var errOtherNamespace = errors.New("another namespace")
+
+// ownNamespaceFiles returns what tells whether a link such as net:[4026531833] is
+// one of a process's own namespaces or of those of the container's first process.
+// The error is errOtherNamespace, or else why that is unknown.
+func ownNamespaceFiles(r *Process, first *firstProcess) func(string) error {
+	sets := []Fact[nsdiff.Set]{r.Namespaces}
+	if first != nil {
+		sets = append(sets, first.namespaces())
+	}
+	return func(link string) error {
+		want, err := nsdiff.Parse(link)
+		if err != nil {
+			return err
+		}
+		var unknown error
+		for _, f := range sets {
+			set, ok := f.Value()
+			if !ok {
+				unknown = cmp.Or(unknown, f.Cause())
+				continue
+			}
+			for _, k := range nsdiff.Kinds() {
+				switch ns, err := set.Namespace(k); {
+				case err == nil && ns == want:
+					return nil
+				case isUnknown(err) && k.Type() == want.Kind:
+					unknown = cmp.Or(unknown, err)
+				}
+			}
+		}
+		return cmp.Or(unknown, errOtherNamespace)
+	}
 }
 
 // isMemory takes memory files, whose names a path may have as well: they are on
@@ -275,8 +338,15 @@ func (l leakFinder) isMemory(f Leak, info []byte) bool {
 	return false
 }
 
-// explain adds what the host knows of a leak's mount.
-func (l leakFinder) explain(f Leak) Leak {
+// explain adds what the host knows of a leak's mount, and why it is harmless if
+// it is. state is what the process can do.
+func (l leakFinder) explain(f Leak, state Fact[caps.State]) Leak {
+	if ns, err := nsdiff.Parse(f.Path); err == nil {
+		if s, ok := state.Value(); ok && ns.Kind != nsdiff.User && !mayEver(s, caps.SysAdmin) {
+			f.Reason = cannotEnter
+		}
+		return f
+	}
 	m, ok := l.host.byID(f.Mount)
 	if !ok {
 		return f
@@ -286,4 +356,15 @@ func (l leakFinder) explain(f Leak) Leak {
 		f.Reason = hostNull
 	}
 	return f
+}
+
+// mayEver tells whether a process has a capability in one of its sets: without, no
+// program that it executes gets it.
+func mayEver(s caps.State, c caps.Cap) bool {
+	for _, set := range []caps.Set{s.Effective, s.Permitted, s.Bounding, s.Inheritable, s.Ambient} {
+		if set.Has(c) {
+			return true
+		}
+	}
+	return false
 }

@@ -7,18 +7,23 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rtinspect/rtinspect/caps"
 	"github.com/rtinspect/rtinspect/internal/procfs"
+	"github.com/rtinspect/rtinspect/nsdiff"
 )
 
 func TestIsAnonymous(t *testing.T) {
 	for link, want := range map[string]bool{
-		"pipe:[12]": true, "socket:[12]": true, "anon_inode:[eventpoll]": true, "anon_inode:bpf-map": true, "net:[4026531833]": true,
+		"pipe:[12]": true, "socket:[12]": true, "anon_inode:[eventpoll]": true, "anon_inode:bpf-map": true, "net:[4026531833]": false,
 		"pid_for_children:[1]": false, "/pipe:[12]": false, "/etc": false, "(unreachable)/x": false, "": false,
+		"user:[4026531837]":  false,                    // told by whose it is
 		"/memfd:x (deleted)": false, "/dmabuf:": false, // told by their mounts
 	} {
 		if got := isAnonymous(link); got != want {
@@ -94,7 +99,7 @@ func TestHarmlessFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	leaks, ok := newLeakFinder(&Inspector{}, hostMounts{}).find(p, nil).Value()
+	leaks, ok := newLeakFinder(&Inspector{}, hostMounts{}).find(p, heldBy(t, p), nil).Value()
 	for _, leak := range leaks {
 		// The test may have been started with files of another namespace.
 		if leak.What != "fd/0" && leak.What != "fd/1" && leak.What != "fd/2" {
@@ -103,6 +108,101 @@ func TestHarmlessFiles(t *testing.T) {
 	}
 	if !ok {
 		t.Error("unknown")
+	}
+}
+
+// heldBy is what is known of a process besides its leaks.
+func heldBy(t *testing.T, p *procfs.Process) *Process {
+	t.Helper()
+	r, _, err := readProcess(p, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &r
+}
+
+// TestNamespaceFiles: an open file of another namespace is a leak, one of the process's own or of the first process's is none.
+func TestNamespaceFiles(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: makes namespaces")
+	}
+	var files []*os.File
+	for _, kind := range []string{"net", "uts", "ipc"} {
+		f, err := os.Open("/proc/self/ns/" + kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		files = append(files, f)
+	}
+	cmd := exec.Command("sleep", "1000")
+	cmd.ExtraFiles = files // 3, 4 and 5
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWUTS}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
+	p, err := procfs.FS{}.Open(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	self, err := procfs.FS{}.OpenSelf()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	r := heldBy(t, p)
+	hidden := *r
+	hidden.Namespaces = UnknownFact[nsdiff.Set](fs.ErrPermission)
+	for name, tc := range map[string]struct {
+		process *Process
+		first   *firstProcess
+		want    string
+	}{
+		"other than its own":      {r, nil, "fd/3 net fd/4 uts"},
+		"the first process's":     {r, &firstProcess{Process: self}, ""},
+		"its own are not known":   {&hidden, nil, "fd/3 unknown fd/4 unknown fd/5 unknown"},
+		"but the first process's": {&hidden, &firstProcess{Process: self}, ""},
+	} {
+		leaks, _ := newLeakFinder(&Inspector{}, hostMounts{}).find(p, tc.process, tc.first).Value()
+		var got []string
+		for _, l := range leaks {
+			kind, _, _ := strings.Cut(l.Path, ":")
+			if l.Unknown != "" {
+				kind = "unknown"
+			}
+			if !slices.Contains([]string{"fd/0", "fd/1", "fd/2"}, l.What) {
+				got = append(got, l.What+" "+kind)
+			}
+		}
+		if text := strings.Join(got, " "); text != tc.want {
+			t.Errorf("%s: %s, want %s", name, text, tc.want)
+		}
+	}
+}
+
+// TestExplainNamespace: a namespace is harmless only for who can never enter it.
+func TestExplainNamespace(t *testing.T) {
+	bounding := caps.State{Bounding: caps.Of(caps.SysAdmin, caps.Chown)}
+	inheritable := caps.State{Inheritable: caps.Of(caps.SysAdmin)}
+	for _, tc := range []struct {
+		path     string
+		state    Fact[caps.State]
+		harmless bool
+	}{
+		{"net:[4026531833]", KnownFact(caps.State{Effective: caps.Of(caps.Chown)}, "x"), true},
+		{"net:[4026531833]", KnownFact(bounding, "x"), false},
+		{"mnt:[4026531833]", KnownFact(inheritable, "x"), false},
+		{"net:[4026531833]", UnknownFact[caps.State](fs.ErrPermission), false},
+		{"user:[4026531833]", KnownFact(caps.State{}, "x"), false},
+	} {
+		if got := (leakFinder{}).explain(Leak{Path: tc.path}, tc.state); (got.Reason != "") != tc.harmless {
+			t.Errorf("%s, %+v: %+v", tc.path, tc.state, got)
+		}
 	}
 }
 
@@ -134,7 +234,7 @@ func TestLeaks(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	leaks, _ := newLeakFinder(&Inspector{}, hostMounts{}).find(p, nil).Value()
+	leaks, _ := newLeakFinder(&Inspector{}, hostMounts{}).find(p, heldBy(t, p), nil).Value()
 	got := map[string]string{}
 	for _, l := range leaks {
 		got[l.What] = l.Path + l.Host + l.Reason + l.Unknown
@@ -183,7 +283,7 @@ func TestExplain(t *testing.T) {
 		{Leak{Path: "/etc", Mount: 1}, "/", ""},
 		{Leak{Path: "/etc", Mount: 9}, "", ""},
 	} {
-		if got := (leakFinder{host: host}).explain(tc.leak); got.Host != tc.host || got.Reason != tc.harmless {
+		if got := (leakFinder{host: host}).explain(tc.leak, Fact[caps.State]{}); got.Host != tc.host || got.Reason != tc.harmless {
 			t.Errorf("%+v: %+v", tc.leak, got)
 		}
 	}

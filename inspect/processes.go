@@ -133,8 +133,8 @@ type scan struct {
 	groups groupIndex
 	owners map[int][]*listed
 	pids   map[*listed][]int
-	// names says whose a namespace is, once that was asked.
-	names func(Excess) string
+	// names are whose each namespace is, once that was asked.
+	names map[string]string
 	// missing says why processes may be missing, empty when none can.
 	missing string
 }
@@ -268,7 +268,7 @@ func (s *scan) read(pid int, f *listed, first *firstProcess) (scanned, error) {
 	var r scanned
 	r.process, r.session, err = readProcess(p, s.options.RedactArgs)
 	if err == nil && r.process.State != stateZombie {
-		r.process.Leaks = s.leaks.find(p, first)
+		r.process.Leaks = s.leaks.find(p, &r.process, first)
 		err = p.Alive()
 	}
 	return r, err

@@ -314,7 +314,7 @@ func TestLabFromOutside(t *testing.T) {
 
 	background(t, func() bool { return pidWith("sleep", "87004") != 0 }, "sh", "-c", join+"exec sleep 87004")
 	background(t, func() bool { return pidWith("sleep", "87005") != 0 },
-		"sh", "-c", join+fmt.Sprintf("exec 7</etc; exec nsenter -t %d --mount --wd=/var sleep 87005", first))
+		"sh", "-c", join+fmt.Sprintf("exec 7</etc 8</proc/self/ns/net; exec nsenter -t %d --mount --wd=/var sleep 87005", first))
 	_, list = processes(t, i, "pod-added-caps")
 
 	p := withArg(t, list, "87004")
@@ -339,6 +339,20 @@ func TestLabFromOutside(t *testing.T) {
 	}
 	if l, found := leaks["root"]; found {
 		t.Errorf("its root is the container's: %+v", l)
+	}
+	if l, found := leaks["fd/8"]; found {
+		t.Errorf("the network namespace that it is in itself: %+v", l)
+	}
+	background(t, func() bool { return pidWith("sleep", "87018") != 0 },
+		"sh", "-c", join+fmt.Sprintf("exec 8</proc/self/ns/net; exec nsenter -t %d --mount --net sleep 87018", first))
+	_, list = processes(t, i, "pod-added-caps")
+	for _, l := range value(t, "leaks", withArg(t, list, "87018").Leaks) {
+		if l.IsNamespace() {
+			leaks[l.What] = l
+		}
+	}
+	if l := leaks["fd/8"]; !strings.HasPrefix(l.Path, "net:[") || l.Whose != "the host's" || l.Reason != "" {
+		t.Errorf("the host's network namespace, which it left: %+v", l)
 	}
 }
 

@@ -410,7 +410,7 @@ func TestUnprivileged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Leaks = newLeakFinder(&Inspector{}, hostMounts{}).find(p, nil)
+	r.Leaks = newLeakFinder(&Inspector{}, hostMounts{}).find(p, &r, nil)
 	for what, known := range map[string]Known{
 		"user": r.User.Known(), "capabilities": r.Capabilities.Known(), "seccomp": r.Seccomp.Known(), "args": r.Args.Known(), "inside": r.Inside.Known(),
 	} {

@@ -433,7 +433,12 @@ func (s sharedLeak) note() note {
 		n.mark, n.why = styled("?", styleUnknown), "unknown: "+s.leak.Unknown
 		return n
 	}
-	n.text += fmt.Sprintf(", on mount %d", s.leak.Mount)
+	switch {
+	case s.leak.Whose != "":
+		n.text += " (" + s.leak.Whose + ")"
+	case !s.leak.IsNamespace():
+		n.text += fmt.Sprintf(", on mount %d", s.leak.Mount)
+	}
 	if s.leak.Host != "" {
 		n.text += ", which the host has at " + s.leak.Host
 	}
@@ -443,6 +448,9 @@ func (s sharedLeak) note() note {
 	}
 	n.mark = styled("!", styleBad)
 	n.why = "that mount is not in the process's mount namespace: it leads out of the container, as in CVE-2024-21626"
+	if s.leak.IsNamespace() {
+		n.why = "a namespace that neither the process nor the container's first one is in: with CAP_SYS_ADMIN over it, it is entered by this file"
+	}
 	return n
 }
 

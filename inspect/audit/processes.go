@@ -24,9 +24,10 @@ func processRules() []Rule {
 		},
 		{
 			ID: "leaked-file", Title: "a process has a folder or file open outside of its mounts", Severity: High,
-			Meaning: "A working folder, root or open file of a process is on a mount that its mount namespace has not: it leads out of the " +
-				"container. runc before 1.1.12 could be made to leave one behind. Files of the kernel's own, such as pipes and sockets, and " +
-				"the runtime's /dev/null are no leaks.",
+			Meaning: "A working folder, root or open file of a process is on a mount that its mount namespace has not, or is a namespace " +
+				"that the container is not in: it leads out of the container. runc before 1.1.12 could be made to leave one behind. Files of " +
+				"the kernel's own, such as pipes and sockets, and the runtime's /dev/null are no leaks, nor is a namespace where the " +
+				"capability to enter it is out of reach.",
 			Remedy:     "Stop the container; update runc to 1.1.12.",
 			References: slices.Concat(attack("T1611"), cve("CVE-2024-21626")),
 			judge:      judgeLeaks,
@@ -178,6 +179,12 @@ func judgeLeaks(c *container) outcome {
 }
 
 func leakText(p inspect.Process, l inspect.Leak) string {
+	switch {
+	case l.Whose != "":
+		return fmt.Sprintf("%s: %s (%s)", p.Name, l.Path, l.Whose)
+	case l.IsNamespace():
+		return p.Name + ": " + l.Path
+	}
 	text := fmt.Sprintf("%s: %s on mount %d", p.Name, l.Path, l.Mount)
 	if l.Host != "" {
 		text += ", the node's " + l.Host
