@@ -7,7 +7,7 @@ status=0
 hack/deps.sh lint || status=1
 golangci=$(hack/tool.sh golangci-lint) || exit
 "$golangci" run ./... || status=1
-for module in internal/lab internal/psa; do
+for module in internal/formats internal/lab internal/psa; do
 	(cd "$module" && "$golangci" run --config ../../.golangci.yml ./...) || status=1
 done
 if command -v shellcheck >/dev/null; then

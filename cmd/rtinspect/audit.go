@@ -16,9 +16,12 @@ import (
 	"github.com/rtinspect/rtinspect/inspect/audit"
 )
 
+// auditName is the name of the command, which has formats of its own.
+const auditName = "audit"
+
 func (v *invocation) auditCommand() *cli.Command {
 	return &cli.Command{
-		Name:      "audit",
+		Name:      auditName,
 		Usage:     "tell what could break out of containers, by which way, and what is unknown",
 		ArgsUsage: "[CONTAINER…]",
 		Description: "Judges every container, pods' sandboxes included, and the node by the rules that rtinspect explain lists: the " +
@@ -26,14 +29,16 @@ func (v *invocation) auditCommand() *cli.Command {
 			"for all of them. \"?\" behind a severity marks what could not be determined, and the severity that it would have; with the " +
 			"same cause, rules share a line. Wide adds the evidence, the conditions of attack paths with how to take each away, and " +
 			"what a finding contains. With CONTAINER, only findings of these are shown, and none of the node. JSON and YAML are an " +
-			"object. The exit status is 0 when all is determined, whatever was found; 1 when containers or sockets may be missing, or " +
+			"object. SARIF is what code scanning and editors read: what is unknown is of kind open there. JUnit is what continuous " +
+			"integration reads, a suite for each container and a test for each rule, or control of a standard: what is unknown is an error. The exit status is 0 when all is determined, whatever was found; 1 when containers or sockets may be missing, or " +
 			"something shown is unknown; 3 with --exit-code when the findings reach the level of --fail-on. With --standard the controls of a standard are summed up " +
 			"instead, and for the Pod Security Standards the level of every pod told; --exit-code then asks whether a control fails.",
 		UsageText: "rtinspect audit\nrtinspect audit web --severity info -o wide\n" +
 			"rtinspect audit --exit-code --fail-on high --fail-on-unknown\nrtinspect audit --standard pss-restricted --pss-version v1.30\n" +
+			"rtinspect audit -o sarif >node.sarif\nrtinspect audit --standard nsa -o junit >node.xml\n" +
 			"rtinspect audit --snapshot node.json -o json | jq '.findings[] | {rule, severity, subject: .subject.name}'",
 		Flags: append(standardFlags(),
-			formatFlag(),
+			formatFlagOf(auditName),
 			&cli.BoolFlag{Name: "no-trunc", Usage: "print whole ids and values; tables show 13 and 80 characters of them otherwise"},
 			&cli.StringFlag{Name: "severity", Value: audit.Low.String(), Usage: "show findings of at least `LEVEL`: " + severityNames()},
 			&cli.StringSliceFlag{Name: "rule", Usage: "judge by the rule `ID` only; may be given again"},
@@ -73,6 +78,8 @@ func (v *invocation) audit(c *cli.Context) error {
 	switch {
 	case err != nil:
 		return err
+	case wanted && slices.Contains(notForStandard, o.format):
+		return misuse(c, "flags --standard and --output "+o.format+" exclude each other: want another format")
 	case wanted:
 		return v.assess(c, o, node, by)
 	}
@@ -89,6 +96,10 @@ func (v *invocation) audit(c *cli.Context) error {
 		written := o.write(&v.answer, answer{
 			data: judged,
 			text: func(w io.Writer, o output) { auditPages(w, judged, o) },
+			documents: map[string]func(io.Writer) error{
+				formatSARIF: func(w io.Writer) error { return writeSARIF(w, judged, thisBuild()) },
+				formatJUnit: func(w io.Writer) error { return writeJUnit(w, judged) },
+			},
 		})
 		return errors.Join(written, err, refsErr, unknownVerdicts(judged.Findings), flags.gate.check(all))
 	})
@@ -99,9 +110,6 @@ func readAuditFlags(c *cli.Context) (auditFlags, error) {
 		options: audit.Options{Rules: c.StringSlice("rule"), Skip: c.StringSlice("skip-rule")},
 		gate:    gate{on: c.Bool("exit-code"), unknown: c.Bool("fail-on-unknown")},
 	}
-	left := slices.ContainsFunc(audit.Rules(), func(r audit.Rule) bool {
-		return (len(f.options.Rules) == 0 || slices.Contains(f.options.Rules, r.ID)) && !slices.Contains(f.options.Skip, r.ID)
-	})
 	for _, err := range []error{
 		checkRules(c, f.options.Rules, " in --rule"),
 		checkRules(c, f.options.Skip, " in --skip-rule"),
@@ -113,7 +121,7 @@ func readAuditFlags(c *cli.Context) (auditFlags, error) {
 		}
 	}
 	switch {
-	case !left:
+	case len(rulesUnder(f.options)) == 0:
 		return f, misuse(c, "flag --skip-rule leaves no rule")
 	case !f.gate.on && c.IsSet("fail-on"):
 		return f, misuse(c, "flag --fail-on needs --exit-code")
@@ -121,6 +129,13 @@ func readAuditFlags(c *cli.Context) (auditFlags, error) {
 		return f, misuse(c, "flag --fail-on-unknown needs --exit-code")
 	}
 	return f, nil
+}
+
+// rulesUnder returns the rules that options leave.
+func rulesUnder(o audit.Options) []audit.Rule {
+	return slices.DeleteFunc(audit.Rules(), func(r audit.Rule) bool {
+		return len(o.Rules) > 0 && !slices.Contains(o.Rules, r.ID) || slices.Contains(o.Skip, r.ID)
+	})
 }
 
 // severityFlag reads a flag that is a severity.
@@ -159,6 +174,11 @@ type judgment struct {
 	MissingSockets []string `json:"missingSockets"`
 
 	containers map[subjectKey]inspect.Container
+	// subjects are those judged, with what every rule says of them, and rules those that were asked.
+	subjects []audit.Subject
+	rules    []audit.Rule
+	// unfound says why containers that were named are not among them.
+	unfound error
 }
 
 // subjectKey is that of a container: two namespaces of containerd may have one id. The node's is empty.
@@ -200,7 +220,7 @@ func judge(s inspect.Snapshot, refs []string, o audit.Options) (judgment, error)
 		return s.Node && len(refs) > 0 || !s.Node && !isChosen
 	})
 	j := judgment{
-		Time: report.Time, Findings: []finding{}, containers: containers,
+		Time: report.Time, Findings: []finding{}, containers: containers, subjects: report.Subjects, rules: rulesUnder(o), unfound: err,
 		Missing: append([]string{}, report.Missing...), MissingSockets: append([]string{}, report.MissingSockets...),
 	}
 	for _, f := range report.Findings() {

@@ -121,8 +121,11 @@ func isWord(text string) bool {
 
 // values returns the values of a flag, also of one that names containers.
 func (p *parser) values(f cli.Flag, current string) []string {
-	if f.Names()[0] == "container" {
+	switch f.Names()[0] {
+	case "container":
 		return refs(p.line.flags, current)
+	case "output":
+		return append(formatsOf(p.line.command), formatGoTemplate+"=")
 	}
 	return flagValues(f)
 }
@@ -130,8 +133,6 @@ func (p *parser) values(f cli.Flag, current string) []string {
 // flagValues returns the values of a flag.
 func flagValues(f cli.Flag) []string {
 	switch f.Names()[0] {
-	case "output":
-		return []string{formatTable, formatWide, formatJSON, formatYAML, formatGoTemplate + "="}
 	case "filter", "until":
 		return eventWords()
 	case "color":

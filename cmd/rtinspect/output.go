@@ -22,7 +22,25 @@ const (
 	formatJSON       = "json"
 	formatYAML       = "yaml"
 	formatGoTemplate = "go-template"
+
+	// Those of an audit only, for programs and people that know nothing of rtinspect.
+	formatSARIF = "sarif"
+	formatJUnit = "junit"
 )
+
+// formatsOf returns the formats of a command, but go-template.
+func formatsOf(command string) []string {
+	list := []string{formatTable, formatWide, formatJSON, formatYAML}
+	if command == auditName {
+		list = append(list, formatSARIF, formatJUnit)
+	}
+	return list
+}
+
+// formatNames returns "table, wide, json, yaml or go-template=TEMPLATE".
+func formatNames(command string) string {
+	return strings.Join(formatsOf(command), ", ") + " or " + formatGoTemplate + "=TEMPLATE"
+}
 
 // output is how the answer is to look.
 type output struct {
@@ -43,13 +61,18 @@ type answer struct {
 	ids []string
 	// text writes the formats table and wide.
 	text func(w io.Writer, o output)
+	// documents write the formats that a command has of its own.
+	documents map[string]func(w io.Writer) error
 }
 
 // formatFlag is the flag of commands that answer with data.
-func formatFlag() cli.Flag {
+func formatFlag() cli.Flag { return formatFlagOf("") }
+
+// formatFlagOf is that of a command with formats of its own.
+func formatFlagOf(command string) cli.Flag {
 	return &cli.StringFlag{
 		Name: "output", Aliases: []string{"o"}, Value: formatTable,
-		Usage: "`FORMAT`: table, wide, json, yaml or go-template=TEMPLATE",
+		Usage: "`FORMAT`: " + formatNames(command),
 	}
 }
 
@@ -78,10 +101,9 @@ func (v *invocation) output(c *cli.Context) (output, error) {
 	format, text, hasText := strings.Cut(c.String("output"), "=")
 	o.format = format
 	switch {
-	case !slices.Contains([]string{formatTable, formatWide, formatJSON, formatYAML, formatGoTemplate}, format) ||
+	case format != formatGoTemplate && !slices.Contains(formatsOf(c.Command.Name), format) ||
 		hasText != (format == formatGoTemplate):
-		return o, misuse(c, "unknown output format "+quote(c.String("output"))+
-			": want table, wide, json, yaml or go-template=TEMPLATE")
+		return o, misuse(c, "unknown output format "+quote(c.String("output"))+": want "+formatNames(c.Command.Name))
 	case o.quiet && c.IsSet("output"):
 		return o, misuse(c, "flags --quiet and --output exclude each other")
 	}
@@ -147,6 +169,9 @@ func (o output) write(w io.Writer, a answer) error {
 		return writeYAML(w, a.data)
 	case formatGoTemplate:
 		return o.writeTemplate(w, a.data)
+	}
+	if write, ok := a.documents[o.format]; ok {
+		return write(w)
 	}
 	a.text(w, o)
 	return nil

@@ -25,6 +25,9 @@ func standardFlags() []cli.Flag {
 // notWithStandard are the flags of audit that are about findings: a control has no severity and no rule of its own.
 var notWithStandard = []string{"severity", "rule", "skip-rule", "fail-on"}
 
+// notForStandard are the formats of findings: a control has no severity.
+var notForStandard = []string{formatSARIF}
+
 // assessment reads the flags of a standard; ok is false without one.
 func assessment(c *cli.Context) (o audit.AssessOptions, ok bool, err error) {
 	name := c.String("standard")
@@ -62,7 +65,13 @@ func (v *invocation) assess(c *cli.Context, o output, node inspect.Options, by a
 		among, refsErr := amongst(snapshot, refs)
 		by.Among = among
 		a := audit.Assess(snapshot, by)
-		written := o.write(&v.answer, answer{data: a, text: func(w io.Writer, o output) { assessmentPage(w, a, o) }})
+		written := o.write(&v.answer, answer{
+			data: a,
+			text: func(w io.Writer, o output) { assessmentPage(w, a, o) },
+			documents: map[string]func(io.Writer) error{
+				formatJUnit: func(w io.Writer) error { return writeJUnitStandard(w, a, refsErr) },
+			},
+		})
 		return errors.Join(written, err, refsErr, unknownControls(a), gateOf(c, a))
 	})
 }

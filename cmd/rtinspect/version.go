@@ -33,10 +33,15 @@ func (v *invocation) versionCommand() *cli.Command {
 			if err := noArguments(c); err != nil {
 				return err
 			}
-			info, _ := debug.ReadBuildInfo()
-			return o.write(&v.answer, versionAnswer(buildOf(info)))
+			return o.write(&v.answer, versionAnswer(thisBuild()))
 		},
 	}
+}
+
+// thisBuild is that of this program.
+func thisBuild() build {
+	info, _ := debug.ReadBuildInfo()
+	return buildOf(info)
 }
 
 // buildOf reads what the Go toolchain left in the program; info is nil when it left nothing.
