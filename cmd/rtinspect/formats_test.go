@@ -38,6 +38,21 @@ func recordedNode(t *testing.T, version string) inspect.Snapshot {
 	return s
 }
 
+// smallNode reads the node that the sessions of audit are about: unlike those of package audit it is never recorded again.
+func smallNode(t *testing.T) inspect.Snapshot {
+	t.Helper()
+	f, err := os.Open(filepath.Join("testdata", "audit.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close() //nolint:errcheck // opened for reading
+	s, err := inspect.ReadSnapshot(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // evil are names that a program which reads a format might take for more than a name.
 var evil = []string{
 	`</script><script>document.title="executed"</script>`,
@@ -93,7 +108,7 @@ func judgedBy(s inspect.Snapshot, refs []string, o audit.Options) judgment {
 // sample is small and has everything: an attack path, parts, what is unknown, and a container that was not found.
 func sample(t *testing.T) judgment {
 	t.Helper()
-	s := recordedNode(t, "2.4")
+	s := smallNode(t)
 	s.Containers = append(s.Containers, unreadable())
 	s.Missing = []string{"moby: the list broke off"}
 	return judgedBy(s, []string{"pod-host-ns", "pod-hardened", "pod-socket-mounted", "shut", "pod-oom", "nowhere"}, audit.Options{Rules: []string{
@@ -125,7 +140,7 @@ func junitOf(t *testing.T, j judgment) []byte {
 func TestReportFormats(t *testing.T) {
 	golden(t, "audit.sarif", sarifOf(t, sample(t)))
 	golden(t, "audit.junit.xml", junitOf(t, sample(t)))
-	s := recordedNode(t, "2.4")
+	s := smallNode(t)
 	of := func(c inspect.Container) bool { return c.Pod != nil && c.Pod.Name == "pod-hardened" }
 	a := audit.Assess(s, audit.AssessOptions{Standard: audit.PSSRestricted, Among: of})
 	golden(t, "standard.junit.xml", written(t, func(w io.Writer) error { return writeJUnitStandard(w, a, errors.New("nowhere: not found")) }))
@@ -204,9 +219,12 @@ func TestSARIFSays(t *testing.T) {
 		for _, n := range invocation.Notifications {
 			notes = append(notes, n.Descriptor.ID)
 		}
-		want := []string{noteUnknown}
+		var want []string
 		if name == "evil" {
-			want = []string{noteMissing, noteSockets, noteUnknown}
+			want = []string{noteMissing, noteSockets}
+		}
+		if unknownVerdicts(j.Findings) != nil {
+			want = append(want, noteUnknown)
 		}
 		if !slices.Equal(notes, want) {
 			t.Errorf("%s: notifications %q, want %q", name, notes, want)
@@ -316,6 +334,42 @@ func TestJUnitIsWellFormed(t *testing.T) {
 	cmd.Stdin = bytes.NewReader(junitOf(t, judgedBy(evilNode(t), nil, audit.Options{})))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestAccepted: what is accepted is told as such, with its parts, and neither passes nor fails; what is also part of another finding
+// still fails.
+func TestAccepted(t *testing.T) {
+	j := sample(t)
+	why := &audit.Acceptance{Reason: "an agent <of> ours", Severity: audit.Critical, Expires: audit.DateOf(j.Time)}
+	for n := range j.Findings {
+		if j.Findings[n].Rule == "privileged" && j.Findings[n].Verdict == audit.Fail {
+			j.Findings[n].Accepted = why
+		}
+	}
+	for _, s := range j.subjects {
+		for n := range s.Results {
+			if s.Results[n].Rule == "privileged" && s.Results[n].Verdict == audit.Fail {
+				s.Results[n].Accepted = why
+			}
+		}
+	}
+	data := sarifOf(t, j)
+	if !bytes.Contains(data, []byte(`"justification": "an agent <of> ours (until 2026-11-23)",`)) || bytes.Count(data, []byte(`"suppressions"`)) != 1 {
+		t.Errorf("no suppression, or several:\n%s", data)
+	}
+	for rule, want := range map[string]string{"privileged": "skipped", "default-capabilities": "skipped", "host-pid": "failure", "cap-sys-ptrace": "failure", "path-host-process": "failure"} {
+		var read junitRead
+		if err := xml.Unmarshal(junitOf(t, j), &read); err != nil {
+			t.Fatal(err)
+		}
+		for _, suite := range read.Suites {
+			for _, c := range suite.Cases {
+				if suite.Name == "default/pod-host-ns/app" && c.Name == rule && (c.Skipped != nil) != (want == "skipped") {
+					t.Errorf("%s: %+v, want %s", rule, c, want)
+				}
+			}
+		}
 	}
 }
 

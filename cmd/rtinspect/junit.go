@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/xml"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,7 +68,7 @@ func writeJUnit(w io.Writer, j judgment) error {
 	for _, s := range j.subjects {
 		suite := newSuite(s)
 		for _, r := range s.Results {
-			suite.Cases = append(suite.Cases, junitResult(suite.Name, rules[r.Rule], r, j.Least))
+			suite.Cases = append(suite.Cases, junitResult(suite.Name, rules[r.Rule], r, acceptance(s, r), j.Least))
 		}
 		suites = append(suites, suite)
 	}
@@ -136,8 +137,9 @@ func completeness(missing, sockets []string, unfound error) junitSuite {
 	return suite
 }
 
-// junitResult is the test of a rule. A failure below the least severity does not fail it, and is not passed either.
-func junitResult(suite string, rule audit.Rule, r audit.Result, least audit.Severity) junitCase {
+// junitResult is the test of a rule. A failure that is accepted or below the least severity does not fail it, and is not passed
+// either.
+func junitResult(suite string, rule audit.Rule, r audit.Result, accepted *audit.Acceptance, least audit.Severity) junitCase {
 	c := junitCase{Name: r.Rule, Class: suite}
 	f := finding{Title: rule.Title, Finding: audit.Finding{Result: r}}
 	below := "; below --severity " + least.String()
@@ -145,6 +147,8 @@ func junitResult(suite string, rule audit.Rule, r audit.Result, least audit.Seve
 	case r.Verdict == audit.NotApplicable:
 		c.Skipped = &junitOutcome{Message: "not applicable: " + escapeLine(r.Reason)}
 	case r.Verdict == audit.Pass:
+	case accepted != nil:
+		c.Skipped = &junitOutcome{Message: escapeLine("accepted: " + acceptedText(*accepted) + ": " + r.Severity.String() + ": " + headline(f))}
 	case r.Verdict == audit.Unknown && r.Severity < least:
 		c.Skipped = &junitOutcome{Message: escapeLine(r.Severity.String() + "?: unknown: " + firstCause(f) + below)}
 	case r.Verdict == audit.Unknown:
@@ -155,6 +159,23 @@ func junitResult(suite string, rule audit.Rule, r audit.Result, least audit.Seve
 		c.Failure = &junitOutcome{Message: escapeLine(headline(f)), Type: r.Severity.String(), Text: junitText(f, rule)}
 	}
 	return c
+}
+
+// acceptance says why a result is accepted: by itself, or with every finding that it is part of. It is nil where it is not.
+func acceptance(s audit.Subject, r audit.Result) *audit.Acceptance {
+	accepted := r.Accepted
+	if accepted != nil {
+		return accepted
+	}
+	for _, whole := range s.Results {
+		if !slices.Contains(r.PartOf, whole.Rule) {
+			continue
+		}
+		if accepted = acceptance(s, whole); accepted == nil {
+			return nil
+		}
+	}
+	return accepted
 }
 
 // junitControl is the test of a control. What no node shows is neither passed nor an error.

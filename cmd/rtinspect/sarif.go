@@ -198,6 +198,11 @@ func sarifResult(f finding, rule audit.Rule) *garif.Result {
 	}
 	r.Locations = []*garif.Location{sarifLocation(f.Subject, "")}
 	r.PartialFingerprints = fingerprints(f)
+	if f.Accepted != nil {
+		accepted := garif.NewSuppression("external")
+		accepted.Justification = escapeLine(acceptedText(*f.Accepted))
+		r.Suppressions = []*garif.Suppression{accepted}
+	}
 	if len(f.Legs) > 0 {
 		r.CodeFlows = []*garif.CodeFlow{sarifPath(f)}
 	}
@@ -216,6 +221,14 @@ func sarifResult(f finding, rule audit.Rule) *garif.Result {
 	}
 	r.Properties = &p
 	return r
+}
+
+// acceptedText says why a finding is accepted, and until when.
+func acceptedText(a audit.Acceptance) string {
+	if a.Expires.IsZero() {
+		return a.Reason
+	}
+	return a.Reason + " (until " + a.Expires.String() + ")"
 }
 
 // sarifMessage tells a finding as text: its first sentence stands alone where a viewer has little room.
