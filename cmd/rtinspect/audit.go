@@ -32,12 +32,15 @@ func (v *invocation) auditCommand() *cli.Command {
 			"object. SARIF is what code scanning and editors read: what is unknown is of kind open there. JUnit is what continuous " +
 			"integration reads, a suite for each container and a test for each rule, or control of a standard: what is unknown is an error. The exit status is 0 when all is determined, whatever was found; 1 when containers or sockets may be missing, or " +
 			"something shown is unknown; 3 with --exit-code when the findings reach the level of --fail-on. With --standard the controls of a standard are summed up " +
-			"instead, and for the Pod Security Standards the level of every pod told; --exit-code then asks whether a control fails.",
+			"instead, and for the Pod Security Standards the level of every pod told; --exit-code then asks whether a control fails. " +
+			"With --baseline, findings that the file accepts count for nothing but the summary; entries that have expired or that " +
+			"nothing was found for are told on standard error.",
 		UsageText: "rtinspect audit\nrtinspect audit web --severity info -o wide\n" +
 			"rtinspect audit --exit-code --fail-on high --fail-on-unknown\nrtinspect audit --standard pss-restricted --pss-version v1.30\n" +
+			"rtinspect audit --write-baseline accepted.yaml && rtinspect audit --baseline accepted.yaml --exit-code\n" +
 			"rtinspect audit -o sarif >node.sarif\nrtinspect audit --standard nsa -o junit >node.xml\n" +
 			"rtinspect audit --snapshot node.json -o json | jq '.findings[] | {rule, severity, subject: .subject.name}'",
-		Flags: append(standardFlags(),
+		Flags: append(append(standardFlags(), baselineFlags()...),
 			formatFlagOf(auditName),
 			&cli.BoolFlag{Name: "no-trunc", Usage: "print whole ids and values; tables show 13 and 80 characters of them otherwise"},
 			&cli.StringFlag{Name: "severity", Value: audit.Low.String(), Usage: "show findings of at least `LEVEL`: " + severityNames()},
@@ -56,6 +59,7 @@ type auditFlags struct {
 	options audit.Options
 	least   audit.Severity
 	gate    gate
+	files   baselineFiles
 }
 
 // gate decides on the exit status.
@@ -90,8 +94,9 @@ func (v *invocation) audit(c *cli.Context) error {
 	refs := c.Args().Slice()
 	return v.withNode(c, node, func(ctx context.Context, s source) error {
 		snapshot, err := s.Snapshot(ctx)
-		judged, refsErr := judge(snapshot, refs, flags.options)
-		all := judged.Findings
+		judged, refsErr := judge(snapshot, refs, flags)
+		v.tellBaseline(flags.files.read, judged.Baseline)
+		all := notAccepted(judged.Findings)
 		judged.show(flags.least)
 		written := o.write(&v.answer, answer{
 			data: judged,
@@ -101,7 +106,8 @@ func (v *invocation) audit(c *cli.Context) error {
 				formatJUnit: func(w io.Writer) error { return writeJUnit(w, judged) },
 			},
 		})
-		return errors.Join(written, err, refsErr, unknownVerdicts(judged.Findings), flags.gate.check(all))
+		saved := v.writeBaseline(flags.files.write, judged.report, snapshot, flags.least)
+		return errors.Join(written, err, refsErr, saved, unknownVerdicts(notAccepted(judged.Findings)), flags.gate.check(all))
 	})
 }
 
@@ -128,7 +134,9 @@ func readAuditFlags(c *cli.Context) (auditFlags, error) {
 	case f.gate.unknown && !f.gate.on:
 		return f, misuse(c, "flag --fail-on-unknown needs --exit-code")
 	}
-	return f, nil
+	var err error
+	f.files, err = readBaselineFlags(c)
+	return f, err
 }
 
 // rulesUnder returns the rules that options leave.
@@ -172,7 +180,10 @@ type judgment struct {
 	// Missing says why containers may be missing, MissingSockets why sockets may be.
 	Missing        []string `json:"missing"`
 	MissingSockets []string `json:"missingSockets"`
+	// Baseline tells what became of the baseline's entries.
+	Baseline []audit.EntryUse `json:"baseline,omitempty"`
 
+	report     audit.Report
 	containers map[subjectKey]inspect.Container
 	// subjects are those judged, with what every rule says of them, and rules those that were asked.
 	subjects []audit.Subject
@@ -195,6 +206,8 @@ type auditSummary struct {
 	Ended   int                    `json:"ended"`
 	Failed  map[audit.Severity]int `json:"failed"`
 	Unknown map[audit.Severity]int `json:"unknown"`
+	// Accepted are counted in neither of these. It is nil without a baseline.
+	Accepted map[audit.Severity]int `json:"accepted,omitempty"`
 }
 
 type finding struct {
@@ -204,8 +217,8 @@ type finding struct {
 
 // judge judges the whole snapshot, as containers may reach each other, and keeps what is about the named containers. Without
 // names it keeps all.
-func judge(s inspect.Snapshot, refs []string, o audit.Options) (judgment, error) {
-	report := audit.Judge(s, o)
+func judge(s inspect.Snapshot, refs []string, flags auditFlags) (judgment, error) {
+	report := flags.files.apply(audit.Judge(s, flags.options), s)
 	s.Missing = nil // what could not be listed is told already
 	chosen, err := s.Details(refs...)
 	if len(refs) == 0 {
@@ -220,8 +233,9 @@ func judge(s inspect.Snapshot, refs []string, o audit.Options) (judgment, error)
 		return s.Node && len(refs) > 0 || !s.Node && !isChosen
 	})
 	j := judgment{
-		Time: report.Time, Findings: []finding{}, containers: containers, subjects: report.Subjects, rules: rulesUnder(o), unfound: err,
+		Time: report.Time, Findings: []finding{}, containers: containers, subjects: report.Subjects, rules: rulesUnder(flags.options), unfound: err,
 		Missing: append([]string{}, report.Missing...), MissingSockets: append([]string{}, report.MissingSockets...),
+		Baseline: report.Baseline, report: report,
 	}
 	for _, f := range report.Findings() {
 		rule, _ := audit.Lookup(f.Rule)
@@ -248,9 +262,15 @@ func summarize(reports []inspect.Report, findings []finding) auditSummary {
 		s.Failed[level], s.Unknown[level] = 0, 0
 	}
 	for _, f := range findings {
-		if f.Verdict == audit.Unknown {
+		switch {
+		case f.Accepted != nil:
+			if s.Accepted == nil {
+				s.Accepted = map[audit.Severity]int{}
+			}
+			s.Accepted[f.Severity]++
+		case f.Verdict == audit.Unknown:
 			s.Unknown[f.Severity]++
-		} else {
+		default:
 			s.Failed[f.Severity]++
 		}
 	}
@@ -312,7 +332,11 @@ func (g gate) check(findings []finding) error {
 
 // auditPages writes the findings of each subject, and a summary.
 func auditPages(w io.Writer, j judgment, o output) {
-	groups := bySubject(j.Findings)
+	shown := j.Findings
+	if !o.wide() {
+		shown = notAccepted(shown)
+	}
+	groups := bySubject(shown)
 	lines := make([][]auditLine, len(groups))
 	width := 0 // of the rules
 	for n, group := range groups {
@@ -374,6 +398,10 @@ func linesOf(group []finding, o output) []auditLine {
 	var alike [][]finding
 	place := map[string]int{}
 	for _, f := range group {
+		if f.Accepted != nil {
+			lines = append(lines, acceptedFinding(f, o))
+			continue
+		}
 		if f.Verdict != audit.Unknown {
 			lines = append(lines, failedLine(f, o))
 			continue
@@ -394,6 +422,17 @@ func linesOf(group []finding, o output) []auditLine {
 		lines = append(lines, unknownLine(list, o))
 	}
 	return lines
+}
+
+// acceptedFinding is the line of one that is accepted, which stands in a wide answer only.
+func acceptedFinding(f finding, o output) auditLine {
+	l := failedLine(f, o)
+	if f.Verdict == audit.Unknown {
+		l = unknownLine([]finding{f}, o)
+	}
+	l.severity = plain(l.severity.text)
+	l.text += "; " + acceptedLine(*f.Accepted)
+	return l
 }
 
 // reason is the last part of a cause, without the fact and the file that it was met at.
@@ -557,11 +596,22 @@ func (j judgment) summary() string {
 	if unknown > 0 {
 		found += "; " + strconv.Itoa(unknown) + " unknown"
 	}
+	if n := j.Summary.accepted(); n > 0 {
+		found += "; " + strconv.Itoa(n) + " accepted"
+	}
 	text := j.Summary.subjects() + ": " + found + "."
 	if hidden > 0 {
 		text += fmt.Sprintf(" %d below %s not shown, see --severity.", hidden, j.Least)
 	}
 	return text
+}
+
+func (s auditSummary) accepted() int {
+	n := 0
+	for _, some := range s.Accepted {
+		n += some
+	}
+	return n
 }
 
 // subjects tells what was judged.

@@ -145,7 +145,7 @@ func flagValues(f cli.Flag) []string {
 		return audit.StandardNames()
 	case "default":
 		return defaultNames()
-	case "runtime-endpoint", "host-root", "snapshot":
+	case "runtime-endpoint", "host-root", "snapshot", "baseline", "write-baseline":
 		return []string{completeFiles}
 	}
 	return nil

@@ -100,7 +100,7 @@ func evilNode(t *testing.T) inspect.Snapshot {
 
 // judgedBy judges for a format, with findings of all severities.
 func judgedBy(s inspect.Snapshot, refs []string, o audit.Options) judgment {
-	j, _ := judge(s, refs, o)
+	j, _ := judge(s, refs, auditFlags{options: o})
 	j.show(audit.Low)
 	return j
 }

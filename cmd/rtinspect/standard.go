@@ -23,7 +23,7 @@ func standardFlags() []cli.Flag {
 }
 
 // notWithStandard are the flags of audit that are about findings: a control has no severity and no rule of its own.
-var notWithStandard = []string{"severity", "rule", "skip-rule", "fail-on"}
+var notWithStandard = []string{"severity", "rule", "skip-rule", "fail-on", "baseline", "write-baseline"}
 
 // notForStandard are the formats of findings: a control has no severity.
 var notForStandard = []string{formatSARIF}

@@ -299,18 +299,22 @@ func (p *fileParser) twice(entries []Entry) {
 // NotReviewed is the reason that [AcceptAll] gives: somebody has yet to say why.
 const NotReviewed = "not reviewed"
 
-// AcceptAll makes a baseline that accepts all findings of a report, each as it is:
-// known or unknown, and no more severe. The order is that of namespaces, pods,
+// AcceptAll makes a baseline of the findings of a report that have at least a
+// severity and are not accepted yet. It accepts each as it is: known or unknown,
+// and no more severe. The order is that of namespaces, pods,
 // containers and rules, the node first. S is the snapshot that r is of. A pod of a
 // Deployment or a DaemonSet is named by a pattern that fits the next one as well,
 // when its labels tell that it is one.
 //
 // Findings of containers without a name, as without a runtime, are in no entry:
 // they are returned.
-func AcceptAll(r Report, s inspect.Snapshot) (a Accepted, left []Finding) {
+func AcceptAll(r Report, s inspect.Snapshot, least Severity) (a Accepted, left []Finding) {
 	m := newMatcher(s)
 	a.Entries = []Entry{}
 	for _, f := range r.Findings() {
+		if f.Accepted != nil || f.Severity < least {
+			continue
+		}
 		p, ok := m.patternOf(f.Subject)
 		if !ok {
 			left = append(left, f)

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -47,6 +48,25 @@ accepted:
 	}
 	if got, err := ParseAccepted([]byte("accepted: []")); err != nil || len(got.Entries) > 0 {
 		t.Errorf("an empty list: %+v, %v", got, err)
+	}
+}
+
+// TestBaselineDocument: the example in the documentation is a baseline.
+func TestBaselineDocument(t *testing.T) {
+	document, err := os.ReadFile("../../docs/baseline.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, file, _ := strings.Cut(string(document), "```yaml\n")
+	file, _, _ = strings.Cut(file, "```")
+	a, err := ParseAccepted([]byte(file))
+	if err != nil || len(a.Entries) != 4 {
+		t.Errorf("%d entries, %v in\n%s", len(a.Entries), err, file)
+	}
+	for _, key := range entryKeys {
+		if !bytes.Contains(document, []byte("`"+key+"`")) {
+			t.Errorf("the key %s is not described", key)
+		}
 	}
 }
 
@@ -109,7 +129,7 @@ func TestAcceptAll(t *testing.T) {
 	for _, version := range versions {
 		s := load(t, version)
 		report := Judge(s, Options{})
-		a, left := AcceptAll(report, s)
+		a, left := AcceptAll(report, s, Info)
 		var file, again bytes.Buffer
 		if err := a.WriteYAML(&file); err != nil || len(left) > 0 {
 			t.Fatalf("%v, %d findings left", err, len(left))
@@ -129,6 +149,12 @@ func TestAcceptAll(t *testing.T) {
 		}
 		if err := read.WriteYAML(&again); err != nil || !bytes.Equal(file.Bytes(), again.Bytes()) {
 			t.Errorf("%s: written again it is another file", version)
+		}
+		if more, _ := AcceptAll(applied, s, Info); len(more.Entries) > 0 {
+			t.Errorf("%s: what is accepted is to be accepted again: %+v", version, more)
+		}
+		if worst, _ := AcceptAll(report, s, Critical); len(worst.Entries) == 0 || slices.ContainsFunc(worst.Entries, func(e Entry) bool { return e.Severity < Critical }) {
+			t.Errorf("%s: %+v, want what is critical only", version, worst)
 		}
 		// The worst container is not covered by what was accepted of the others.
 		a.Entries = slices.DeleteFunc(a.Entries, func(e Entry) bool { return e.Pod == "pod-privileged" })
@@ -183,7 +209,7 @@ func TestAcceptAllWithoutNames(t *testing.T) {
 		{Container: inspect.Container{ID: "**", Name: "**", Kind: inspect.KindContainer}},
 	}}
 	result := []Result{{Rule: "privileged", Verdict: Fail, Severity: Critical}}
-	a, left := AcceptAll(Report{Subjects: []Subject{{ID: "0123456789abcdef", Results: result}, {ID: "**", Results: result}}}, s)
+	a, left := AcceptAll(Report{Subjects: []Subject{{ID: "0123456789abcdef", Results: result}, {ID: "**", Results: result}}}, s, Info)
 	if len(a.Entries) > 0 || len(left) != 2 {
 		t.Errorf("%+v, %d left", a, len(left))
 	}
