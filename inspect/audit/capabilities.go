@@ -3,6 +3,7 @@ package audit
 import (
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/rtinspect/rtinspect/caps"
 	"github.com/rtinspect/rtinspect/inspect"
@@ -134,13 +135,13 @@ func (r capabilityRule) judge(c *container) outcome {
 
 // ownRule are the capabilities that have a rule of their own: those above, and
 // CAP_MKNOD, which matters where the device policy lets it.
-func ownRule() caps.Set {
+var ownRule = sync.OnceValue(func() caps.Set {
 	set := caps.Of(caps.Mknod)
 	for _, r := range dangerousCapabilities() {
 		set = set.Union(caps.Of(r.caps...))
 	}
 	return set
-}
+})
 
 func capabilityRules() []Rule {
 	var list []Rule
@@ -193,11 +194,9 @@ func capabilityRules() []Rule {
 				if c.guest() {
 					return notHere("the guest has a kernel of its own")
 				}
-				claim := known("capabilities.inForce", c.Capabilities.InForce, func(s caps.State) bool { return !s.Inheritable.IsEmpty() })
-				if s, ok := c.Capabilities.InForce.Value(); ok {
-					claim = claim.saying("inheritable " + s.Inheritable.String())
-				}
-				return found(claim, Low)
+				return found(knownAs("capabilities.inForce", c.Capabilities.InForce,
+					func(s caps.State) bool { return !s.Inheritable.IsEmpty() },
+					func(s caps.State) string { return "inheritable " + s.Inheritable.String() }), Low)
 			},
 		},
 	)

@@ -3,6 +3,7 @@ package audit
 import (
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/rtinspect/rtinspect/cgroup"
 	"github.com/rtinspect/rtinspect/inspect"
@@ -65,7 +66,33 @@ func known[T any](name string, f fact[T], is func(T) bool) claim {
 	if !ok {
 		return isTrue(false, Evidence{Fact: name, Value: "none", Source: f.Source()})
 	}
-	return isTrue(is(value), Evidence{Fact: name, Value: fmt.Sprint(value), Source: f.Source()})
+	return isTrue(is(value), Evidence{Fact: name, Value: textOf(value), Source: f.Source()})
+}
+
+// knownAs is known with a text for the value: what a struct or a set means.
+func knownAs[T any](name string, f fact[T], is func(T) bool, text func(T) string) claim {
+	value, ok := f.Value()
+	if !ok {
+		return known(name, f, is)
+	}
+	return isTrue(is(value), Evidence{Fact: name, Value: text(value), Source: f.Source()})
+}
+
+// textOf is fmt.Sprint, and for what is mostly asked less trouble.
+func textOf(value any) string {
+	switch v := value.(type) {
+	case string:
+		return v
+	case bool:
+		return strconv.FormatBool(v)
+	case int:
+		return strconv.Itoa(v)
+	case inspect.PathGuard:
+		return string(v)
+	case inspect.Tier:
+		return string(v)
+	}
+	return fmt.Sprint(value)
 }
 
 var (

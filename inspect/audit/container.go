@@ -14,6 +14,24 @@ import (
 // node is what rules about the node look at.
 type node struct {
 	*inspect.Snapshot
+
+	// containers are those of the snapshot that were looked at, by their places.
+	containers []*container
+	// leading are the rules of which one that is critical leads to the node, once
+	// they were asked for.
+	leading []Rule
+}
+
+func newNode(s *inspect.Snapshot) *node {
+	return &node{Snapshot: s, containers: make([]*container, len(s.Containers))}
+}
+
+// container returns the one at a place of the snapshot.
+func (n *node) container(place int) *container {
+	if n.containers[place] == nil {
+		n.containers[place] = &container{Report: &n.Containers[place], snapshot: n.Snapshot, node: n}
+	}
+	return n.containers[place]
 }
 
 // container is what rules about a container look at.
@@ -21,6 +39,30 @@ type container struct {
 	*inspect.Report
 	snapshot *inspect.Snapshot
 	node     *node
+
+	// made are claims that many rules ask for, once they were made.
+	made map[claimKey]claim
+	// mounted is what hostMounts found, once it was asked for.
+	mounted *hostMounts
+}
+
+// claimKey names a claim about a container by what it is about.
+type claimKey struct {
+	name string
+	set  caps.Set
+}
+
+// once makes a claim the first time that it is asked for.
+func (c *container) once(key claimKey, claimed func() claim) claim {
+	if made, ok := c.made[key]; ok {
+		return made
+	}
+	made := claimed()
+	if c.made == nil {
+		c.made = map[claimKey]claim{}
+	}
+	c.made[key] = made
+	return made
 }
 
 var errNotCollected = errors.New("not collected")
@@ -55,34 +97,36 @@ func (c *container) hostKernel() claim {
 // initialUser claims that its capabilities hold over the node: it is in the
 // initial user namespace.
 func (c *container) initialUser() claim {
-	in := known("userNamespace.inForce", c.UserNamespace.InForce, func(ns inspect.UserNamespace) bool { return ns.Initial })
-	switch in.truth {
-	case yes:
-		in = in.saying("the initial one")
-	case no:
-		in = in.saying("its own: capabilities hold only there")
-	case unsure:
-	}
-	return all(c.hostKernel(), in)
+	return c.once(claimKey{name: "initial user"}, func() claim {
+		text := func(ns inspect.UserNamespace) string {
+			if ns.Initial {
+				return "the initial one"
+			}
+			return "its own: capabilities hold only there"
+		}
+		in := knownAs("userNamespace.inForce", c.UserNamespace.InForce, func(ns inspect.UserNamespace) bool { return ns.Initial }, text)
+		return all(c.hostKernel(), in)
+	})
 }
 
 // capability claims that it can use or get a capability, over the node. Of a
 // guest it claims that the specification gives it in the guest's kernel.
 func (c *container) capability(list ...caps.Cap) claim {
 	set := caps.Of(list...)
+	return c.once(claimKey{"capability", set}, func() claim { return c.oneOf(set) })
+}
+
+// oneOf is capability for a set.
+func (c *container) oneOf(set caps.Set) claim {
 	if c.guest() {
-		given := known("capabilities.declared", c.Capabilities.Declared, func(s inspect.CapabilitySets) bool {
-			return !givenSet(s).Intersect(set).IsEmpty()
-		})
-		if s, ok := c.Capabilities.Declared.Value(); ok {
-			given = given.saying("given " + givenSet(s).Intersect(set).String())
-		}
-		return given.with(c.guestEvidence())
+		return knownAs("capabilities.declared", c.Capabilities.Declared,
+			func(s inspect.CapabilitySets) bool { return !givenSet(s).Intersect(set).IsEmpty() },
+			func(s inspect.CapabilitySets) string { return "given " + givenSet(s).Intersect(set).String() },
+		).with(c.guestEvidence())
 	}
-	reached := known("capabilities.reach", c.Capabilities.Reach, func(r caps.Reach) bool { return !r.All().Intersect(set).IsEmpty() })
-	if r, ok := c.Capabilities.Reach.Value(); ok {
-		reached = reached.saying(reachText(r, set))
-	}
+	reached := knownAs("capabilities.reach", c.Capabilities.Reach,
+		func(r caps.Reach) bool { return !r.All().Intersect(set).IsEmpty() },
+		func(r caps.Reach) string { return reachText(r, set) })
 	return all(reached, c.initialUser())
 }
 
@@ -128,18 +172,27 @@ func (c *container) hostRoot() claim {
 		return known("user.declared", c.User.Declared, func(u inspect.User) bool { return u.UID == 0 }).
 			with(c.guestEvidence())
 	}
-	root := known("user.inForce", c.User.InForce, inspect.UserInForce.IsRoot)
-	if u, ok := c.User.InForce.Value(); ok {
-		root = root.saying("user ID " + u.UID.String() + " on the node")
-	}
-	if root.truth == yes {
-		return root
-	}
-	return either(root, c.capability(caps.Setuid, caps.DACOverride))
+	return c.once(claimKey{name: "host root"}, func() claim {
+		root := c.isRoot()
+		if root.truth == yes {
+			return root
+		}
+		return either(root, c.capability(caps.Setuid, caps.DACOverride))
+	})
+}
+
+// isRoot claims that its first process has user ID 0 of the node.
+func (c *container) isRoot() claim {
+	return knownAs("user.inForce", c.User.InForce, inspect.UserInForce.IsRoot,
+		func(u inspect.UserInForce) string { return "user ID " + u.UID.String() + " on the node" })
 }
 
 // namespace claims that it shares a namespace of the node's.
 func (c *container) namespace(k nsdiff.Kind) claim {
+	return c.once(claimKey{name: "namespace", set: caps.Set(k)}, func() claim { return c.oneNamespace(k) })
+}
+
+func (c *container) oneNamespace(k nsdiff.Kind) claim {
 	name := "namespaces.inForce." + k.String()
 	if c.guest() {
 		return c.guestNamespace(k).with(c.guestEvidence())
@@ -221,7 +274,7 @@ func appArmorProfile(label string) (name string, enforced bool) {
 // writing to the kernel's files. What a profile that somebody wrote allows is not
 // known.
 func (c *container) labelDenies() claim {
-	return either(c.appArmorDenies(), c.seLinuxDenies())
+	return c.once(claimKey{name: "label denies"}, func() claim { return either(c.appArmorDenies(), c.seLinuxDenies()) })
 }
 
 func (c *container) appArmorDenies() claim {
@@ -280,6 +333,11 @@ func (c *container) call(names ...string) claim {
 }
 
 func (c *container) oneCall(name string) claim {
+	return c.once(claimKey{name: "call " + name}, func() claim { return c.lets(name) })
+}
+
+// lets is oneCall, not made before.
+func (c *container) lets(name string) claim {
 	r := callInForce(c.Report, name)
 	evidence := Evidence{Fact: "seccomp", Value: r.Call + " " + r.Verdict.String() + ": " + r.Reason, Source: r.source}
 	switch r.Verdict {

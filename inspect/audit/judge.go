@@ -110,26 +110,28 @@ func Judge(s inspect.Snapshot, o Options) Report {
 		Missing:        append([]string{}, s.Missing...),
 		MissingSockets: append([]string{}, s.MissingSockets...),
 	}
-	report.Subjects = append(report.Subjects, judgeNode(rules, &s))
+	seen := newNode(&s)
+	report.Subjects = append(report.Subjects, judgeNode(rules, seen))
 	for n := range s.Containers {
-		report.Subjects = append(report.Subjects, judgeContainer(rules, &s, &s.Containers[n]))
+		report.Subjects = append(report.Subjects, judgeContainer(rules, seen.container(n)))
 	}
 	return report
 }
 
-func judgeNode(rules []Rule, s *inspect.Snapshot) Subject {
+func judgeNode(rules []Rule, seen *node) Subject {
 	subject := Subject{Node: true, Results: []Result{}}
 	for _, r := range rules {
 		if r.Node {
-			subject.Results = append(subject.Results, r.result(r.judgeNode(&node{s})))
+			subject.Results = append(subject.Results, r.result(r.judgeNode(seen)))
 		}
 	}
 	return subject
 }
 
-func judgeContainer(rules []Rule, s *inspect.Snapshot, report *inspect.Report) Subject {
-	c := &container{Report: report, snapshot: s, node: &node{s}}
-	subject := Subject{ID: report.ID, Namespace: report.Namespace, Name: report.FullName(), Kind: report.Kind, Tier: report.Tier, Results: []Result{}}
+func judgeContainer(rules []Rule, c *container) Subject {
+	subject := Subject{
+		ID: c.ID, Namespace: c.Namespace, Name: c.FullName(), Kind: c.Kind, Tier: c.Tier, Results: make([]Result, 0, len(rules)),
+	}
 	for _, r := range rules {
 		if !r.Node {
 			subject.Results = append(subject.Results, r.result(r.judgeContainer(c)))
@@ -175,15 +177,17 @@ func (s *Subject) contain(rules []Rule) {
 	for _, r := range s.Results {
 		failed[r.Rule] = r.Verdict == Fail
 	}
-	for n := range s.Results {
-		r := &s.Results[n]
-		if r.Verdict != Fail && r.Verdict != Unknown {
-			continue
-		}
-		for _, rule := range rules {
-			if failed[rule.ID] && slices.Contains(rule.Covers, r.Rule) {
-				r.PartOf = append(r.PartOf, rule.ID)
+	partOf := map[string][]string{}
+	for _, rule := range rules {
+		if failed[rule.ID] {
+			for _, covered := range rule.Covers {
+				partOf[covered] = append(partOf[covered], rule.ID)
 			}
+		}
+	}
+	for n := range s.Results {
+		if r := &s.Results[n]; r.Verdict == Fail || r.Verdict == Unknown {
+			r.PartOf = partOf[r.Rule]
 		}
 	}
 }

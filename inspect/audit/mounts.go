@@ -130,9 +130,22 @@ func (m hostMount) evidence() Evidence {
 	return Evidence{Fact: m.fact, Value: fmt.Sprintf("the node's %s, %s", m.path, access), Source: m.source}
 }
 
-// hostMounts returns the mounts of the node's, and a claim that is unsure where
-// there may be others.
+// hostMounts are the mounts of the node's, and a claim that is unsure where there
+// may be others.
+type hostMounts struct {
+	list []hostMount
+	none claim
+}
+
 func (c *container) hostMounts() ([]hostMount, claim) {
+	if c.mounted == nil {
+		list, none := c.findHostMounts()
+		c.mounted = &hostMounts{list, none}
+	}
+	return c.mounted.list, c.mounted.none
+}
+
+func (c *container) findHostMounts() ([]hostMount, claim) {
 	mounts, ok := c.Mounts.Value()
 	if !ok {
 		return nil, unsureOf("mounts", causeOf(c.Mounts))

@@ -39,7 +39,7 @@ func (c *container) neighbor(other inspect.Neighbor) *container {
 	if n < 0 {
 		return nil
 	}
-	return &container{Report: &c.snapshot.Containers[n], snapshot: c.snapshot, node: c.node}
+	return c.node.container(n)
 }
 
 // ofNeighbors makes a claim about one of the containers in its pid namespace.
@@ -76,15 +76,16 @@ func (c *container) entersStronger() claim {
 // opensNode claims that whoever has its processes has the node: a rule other than
 // the paths is critical for it.
 func (c *container) opensNode() claim {
+	return c.once(claimKey{name: "opens the node"}, c.leads)
+}
+
+// leads is opensNode, not made before.
+func (c *container) leads() claim {
 	if c.PID.Known() == inspect.Absent {
 		return isTrue(false)
 	}
-	var result claim
-	result.truth = no
-	for _, r := range Rules() {
-		if r.Node || r.Path || r.Severity != Critical {
-			continue
-		}
+	result := claim{truth: no}
+	for _, r := range c.node.leadingRules() {
 		o := r.judge(c)
 		if o.reason != "" || o.truth == no || o.severity != Critical {
 			continue
@@ -93,6 +94,13 @@ func (c *container) opensNode() claim {
 		result = either(result, o.claim)
 	}
 	return result
+}
+
+func (n *node) leadingRules() []Rule {
+	if n.leading == nil {
+		n.leading = slices.DeleteFunc(Rules(), func(r Rule) bool { return r.Node || r.Path || r.Severity != Critical })
+	}
+	return n.leading
 }
 
 // enters claims that the kernel lets it look into the other's processes: with

@@ -128,6 +128,7 @@ func podsOf(s *inspect.Snapshot) []*podFacts {
 	type key struct{ namespace, id string }
 	var list []*podFacts
 	pods := map[key]*podFacts{}
+	seen := newNode(s)
 	for n := range s.Containers {
 		r := &s.Containers[n]
 		if r.Pod == nil {
@@ -140,7 +141,7 @@ func podsOf(s *inspect.Snapshot) []*podFacts {
 			pods[k] = p
 			list = append(list, p)
 		}
-		c := &container{Report: r, snapshot: s, node: &node{s}}
+		c := seen.container(n)
 		if r.Kind == inspect.KindSandbox {
 			p.sandbox = c
 			continue

@@ -39,10 +39,7 @@ func privilegeRules() []Rule {
 				if c.guest() {
 					return found(c.hostRoot(), Low)
 				}
-				root := known("user.inForce", c.User.InForce, inspect.UserInForce.IsRoot)
-				if u, ok := c.User.InForce.Value(); ok {
-					root = root.saying("user ID " + u.UID.String() + " on the node")
-				}
+				root := c.isRoot()
 				severity := Medium
 				if s, ok := c.Seccomp.InForce.Value(); ok && s.Mode != inspect.SeccompDisabled {
 					severity = Low

@@ -99,11 +99,9 @@ func judgeSeccompOff(c *container) outcome {
 
 // unfiltered claims that no filter is in force.
 func (c *container) unfiltered() claim {
-	off := known("seccomp.inForce", c.Seccomp.InForce, func(s inspect.SeccompInForce) bool { return s.Mode == inspect.SeccompDisabled })
-	if s, ok := c.Seccomp.InForce.Value(); ok {
-		off = off.saying("mode " + string(s.Mode))
-	}
-	return off
+	return knownAs("seccomp.inForce", c.Seccomp.InForce,
+		func(s inspect.SeccompInForce) bool { return s.Mode == inspect.SeccompDisabled },
+		func(s inspect.SeccompInForce) string { return "mode " + string(s.Mode) })
 }
 
 func requestText(f inspect.Fact[inspect.SeccompRequest]) string {
