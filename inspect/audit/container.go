@@ -229,9 +229,15 @@ func (c *container) oneNamespace(k nsdiff.Kind) claim {
 // that does not list is the runtime's.
 func (c *container) guestNamespace(k nsdiff.Kind) claim {
 	if c.Namespaces.Requested.Known() == inspect.Absent {
-		return known("namespaces.declared", c.Namespaces.Declared, func(list []inspect.NamespaceDeclared) bool {
-			return !slices.ContainsFunc(list, func(ns inspect.NamespaceDeclared) bool { return ns.Kind == k })
-		}).saying(k.String())
+		list, ok := c.Namespaces.Declared.Value()
+		n := slices.IndexFunc(list, func(ns inspect.NamespaceDeclared) bool { return ns.Kind == k })
+		switch {
+		case !ok:
+			return unsureOf("namespaces.declared", causeOf(c.Namespaces.Declared))
+		case n >= 0 && list[n].Path != "":
+			return unsureOf("namespaces.declared", fmt.Errorf("whose namespace %s is, is not known", list[n].Path))
+		}
+		return isTrue(n < 0, Evidence{Fact: "namespaces.declared", Value: k.String(), Source: c.Namespaces.Declared.Source()})
 	}
 	return known("namespaces.requested", c.Namespaces.Requested, func(q inspect.NamespaceRequest) bool {
 		modes := map[nsdiff.Kind]inspect.NamespaceMode{nsdiff.Net: q.Network, nsdiff.PID: q.PID, nsdiff.IPC: q.IPC, nsdiff.UTS: q.Network}

@@ -405,6 +405,11 @@ var cases = []struct {
 		r.Namespaces.Declared = inspect.KnownFact([]inspect.NamespaceDeclared{{Kind: nsdiff.PID}}, "spec")
 	}), Pass, Info},
 
+	{"host-ipc", "of a guest that joins one by its path", "", together(guest(inspect.TierSandbox), func(_ *inspect.Snapshot, r *inspect.Report) {
+		r.Namespaces.Requested = inspect.AbsentFact[inspect.NamespaceRequest]("not made through the CRI")
+		r.Namespaces.Declared = inspect.KnownFact([]inspect.NamespaceDeclared{{Kind: nsdiff.IPC, Path: "/proc/7/ns/ipc"}}, "spec")
+	}), Unknown, Medium},
+
 	{"core-pattern", "root", "", withGuard("/proc/sys", inspect.GuardNone), Fail, Critical},
 	{"core-pattern", "another user", "", together(withGuard("/proc/sys", inspect.GuardNone), unprivileged), Pass, Info},
 	{"core-pattern", "in a user namespace of its own", "", together(withGuard("/proc/sys", inspect.GuardNone), ownUserNamespace), Pass, Info},
