@@ -332,11 +332,7 @@ func (i *Inspector) list(ctx context.Context, specs bool) ([]listed, error) {
 	records, tasks, err := i.conn.List(ctx)
 	found := make([]listed, len(records))
 	parallel(len(found), func(n int) {
-		found[n] = decode(&records[n])
-		if !i.options.ShowSecrets {
-			found[n].Labels = redactNamed(found[n].Labels)
-			found[n].Annotations = redactNamed(found[n].Annotations)
-		}
+		found[n] = i.decoded(&records[n])
 		if specs {
 			found[n].declared()
 		}
@@ -371,13 +367,23 @@ func podKey(p *Pod) string {
 	return p.Namespace + "/" + p.Name
 }
 
+// decoded names what a runtime recorded of a container.
+func (i *Inspector) decoded(record *runtimeapi.Container) listed {
+	f := decode(record)
+	i.nameFromDocker(&f)
+	if !i.options.ShowSecrets {
+		f.Labels, f.Annotations = redactNamed(f.Labels), redactNamed(f.Annotations)
+	}
+	return f
+}
+
 // decode reads a runtime's record of a container.
 func decode(record *runtimeapi.Container) listed {
 	f := listed{record: record}
 	f.request, f.requestErr = decodeRequest(record)
 	f.Container = Container{
 		ID:          record.ID,
-		Name:        record.ID,
+		Name:        cmp.Or(record.Labels[nerdctlName], record.ID),
 		Kind:        KindContainer,
 		Namespace:   record.Namespace,
 		Image:       record.Image,

@@ -297,13 +297,13 @@ func (p podPlaces) kind(paths []string) (kind MountKind, volume string) {
 }
 
 // mount tells the kubelet's folder of the pod, pods/UID, and the runtime's of its
-// sandbox, sandboxes/ID.
+// sandbox: sandboxes/ID, and overlay-containers/ID/userdata of CRI-O.
 func (p podPlaces) mount(hostPath string) (kind MountKind, volume string) {
 	if p.pod == nil {
 		return "", ""
 	}
 	for _, id := range p.sandboxes {
-		if id != "" && strings.Contains(hostPath, "/sandboxes/"+id+"/") {
+		if id != "" && (strings.Contains(hostPath, "/sandboxes/"+id+"/") || strings.Contains(hostPath, "-containers/"+id+"/userdata/")) {
 			return MountSandbox, ""
 		}
 	}

@@ -144,6 +144,9 @@ func TestPodMount(t *testing.T) {
 		"/var/lib/kubelet/pods/u-2/etc-hosts":                                       " ",
 		"/var/lib/kubelet/pods/u-1":                                                 " ",
 		"/var/lib/containerd/x/sandboxes/s/hostname":                                "sandbox ",
+		"/run/containers/storage/overlay-containers/s/userdata/resolv.conf":         "sandbox ",
+		"/run/containers/storage/overlay-containers/other/userdata/resolv.conf":     " ",
+		"/var/lib/containers/storage/overlay-containers/s":                          " ",
 		"/etc": " ",
 	} {
 		if kind, volume := pod.mount(path); string(kind)+" "+volume != want {

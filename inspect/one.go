@@ -41,10 +41,7 @@ func (i *Inspector) record(ctx context.Context, namespace, id string) (*runtimea
 
 // listed names what the runtime recorded.
 func (i *Inspector) listed(record *runtimeapi.Container) listed {
-	f := decode(record)
-	if !i.options.ShowSecrets {
-		f.Labels, f.Annotations = redactNamed(f.Labels), redactNamed(f.Annotations)
-	}
+	f := i.decoded(record)
 	f.State = stateOf(record.Task)
 	return f
 }

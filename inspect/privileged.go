@@ -8,6 +8,13 @@ import (
 	"github.com/rtinspect/rtinspect/caps"
 )
 
+// isEvery tells whether a set has every capability of all, but for those that Linux
+// 5.8 and 5.9 split off CAP_SYS_ADMIN, which still allows the same: a runtime that is
+// older, as Docker 20.10, does not know their names. See capabilities(7).
+func isEvery(set, all caps.Set) bool {
+	return all.Minus(set).Minus(caps.Of(caps.Perfmon, caps.BPF, caps.CheckpointRestore)).IsEmpty()
+}
+
 // privilegedInForce tells whether a process could take over the host as a
 // privileged container can: every capability in its bounding set, in the initial
 // user namespace, and no seccomp filter. Masked paths and a read-only /sys do not
@@ -20,7 +27,7 @@ func privilegedInForce(r *Report, all Fact[caps.Set]) Fact[bool] {
 	ns, nsOK := r.UserNamespace.InForce.Value()
 	seccomp, seccompOK := r.Seccomp.InForce.Value()
 	switch {
-	case setOK && stateOK && !set.Minus(state.Bounding).IsEmpty(),
+	case setOK && stateOK && !isEvery(state.Bounding, set),
 		nsOK && !ns.Initial,
 		seccompOK && seccomp.Mode != SeccompDisabled:
 		return KnownFact(false, source)
@@ -49,7 +56,7 @@ func privilegedDeclared(r *Report, s *spec, all Fact[caps.Set]) Fact[bool] {
 // has, in the host's user namespace, every device, no masked path and no
 // seccomp filter.
 func (s *spec) amountsToPrivileged(all caps.Set, sets CapabilitySets) bool {
-	return all.Minus(sets.Bounding).IsEmpty() &&
+	return isEvery(sets.Bounding, all) &&
 		!s.hasNamespace(specs.UserNamespace) &&
 		s.Linux != nil && s.Linux.Seccomp == nil && len(s.Linux.MaskedPaths) == 0 && s.allDevices()
 }

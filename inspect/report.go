@@ -67,9 +67,9 @@ type Pod struct {
 type Container struct {
 	// ID is the runtime's.
 	ID string `json:"id"`
-	// Name is the container's name in its pod, or its id where it has none. A
-	// sandbox has the pod's name. Where no runtime is asked it is the beginning
-	// of the id.
+	// Name is the container's name in its pod, or the one that Docker or nerdctl
+	// gave it, or its id where it has none. A sandbox has the pod's name. Where no
+	// runtime is asked it is the beginning of the id.
 	Name string `json:"name"`
 	Kind Kind   `json:"kind"`
 	// Namespace is containerd's namespace: k8s.io, moby, default. Empty for

@@ -3,7 +3,11 @@ package inspect
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/rtinspect/rtinspect/cgroup"
 	"github.com/rtinspect/rtinspect/nsdiff"
@@ -123,12 +127,13 @@ type neighborhood struct {
 	names map[string]*listed
 	// sandboxes are the pods' own containers, by podID.
 	sandboxes map[string]*listed
+	node      host
 	// cgroupErr is why it is not known in which version cgroups are mounted.
 	cgroupErr error
 }
 
 func (i *Inspector) neighborhood(all []listed) neighborhood {
-	n := neighborhood{names: map[string]*listed{}, sandboxes: map[string]*listed{}}
+	n := neighborhood{names: map[string]*listed{}, sandboxes: map[string]*listed{}, node: hostAt(i.options.HostRoot)}
 	n.Host = i.host()
 	mode := readCgroupMode(hostAt(i.options.HostRoot))
 	v, _ := mode.Value()
@@ -214,20 +219,20 @@ func (n *neighborhood) container(f *listed, ids map[string]string) nsdiff.Contai
 			c.PIDTarget = ids[f.Namespace+"/"+o.TargetID]
 		}
 	case n.asked(f) == nil && f.spec != nil:
-		c.Expected = expectDeclared(f)
+		c.Expected = n.expectDeclared(f)
 	}
 	return c
 }
 
 // expectDeclared is what a container's own specification asks for.
-func expectDeclared(f *listed) map[nsdiff.Kind]nsdiff.Expectation {
+func (n *neighborhood) expectDeclared(f *listed) map[nsdiff.Kind]nsdiff.Expectation {
 	list, ok := declaredNamespaces(f.spec).Value()
 	if !ok {
 		return nil
 	}
 	expected := map[nsdiff.Kind]nsdiff.Expectation{}
 	for _, k := range declaredKinds {
-		switch declaredAs(list, k) {
+		switch want := declaredAs(list, k); want {
 		case namespaceRuntimes:
 			expected[k] = nsdiff.ExpectHost
 		case namespaceNew:
@@ -236,10 +241,42 @@ func expectDeclared(f *listed) map[nsdiff.Kind]nsdiff.Expectation {
 				expected[k] = nsdiff.ExpectPod
 			}
 		default:
-			expected[k] = nsdiff.ExpectPod
+			expected[k] = n.expectJoined(f, k, want)
 		}
 	}
 	return expected
+}
+
+// expectJoined is what a path of a namespace asks for. One of the node's is the
+// host's by every name: Docker has a file for its network namespace. Outside of pods
+// the path of another container's is the one way to share it.
+func (n *neighborhood) expectJoined(f *listed, k nsdiff.Kind, path string) nsdiff.Expectation {
+	own, err := f.namespaces.Namespace(k)
+	switch {
+	case err != nil || !n.node.isNamespace(path, own):
+		return nsdiff.ExpectPod
+	case n.Host.Compare(f.namespaces, k).Host.Relation == nsdiff.Same:
+		return nsdiff.ExpectHost
+	case f.Pod == nil:
+		return nsdiff.ExpectJoined
+	}
+	return nsdiff.ExpectPod
+}
+
+// isNamespace tells whether a path of the node's leads to a namespace: a link in
+// /proc/PID/ns, or a file that it is mounted on. See namespaces(7).
+func (h host) isNamespace(path string, ns nsdiff.Namespace) bool {
+	file := filepath.Join(filepath.Dir(h.sys), path)
+	if below, ok := strings.CutPrefix(path, "/proc/"); ok {
+		file = h.Path(below)
+	}
+	if below, ok := strings.CutPrefix(path, "/var/run/"); ok { // an absolute link everywhere
+		file = filepath.Join(filepath.Dir(h.sys), "run", below)
+	}
+	var kind unix.Statfs_t
+	var st unix.Stat_t
+	return unix.Statfs(file, &kind) == nil && int64(kind.Type) == unix.NSFS_MAGIC && //nolint:unconvert // 32 bits wide on some architectures
+		unix.Stat(file, &st) == nil && st.Ino == ns.Inode
 }
 
 // basis says where it is known from what was asked for of a container, or why it

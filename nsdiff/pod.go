@@ -53,11 +53,13 @@ const (
 	ExpectPod
 	// ExpectOwn: the container's own.
 	ExpectOwn
+	// ExpectJoined: the one that the container was told to join, and is in, whosever that is.
+	ExpectJoined
 )
 
-var expectationNames = []string{"host", "pod", "own"}
+var expectationNames = []string{"host", "pod", "own", "joined"}
 
-// String returns "host", "pod" or "own".
+// String returns "host", "pod", "own" or "joined".
 func (e Expectation) String() string { return enumName("Expectation", expectationNames, uint8(e)) }
 
 // MarshalText returns the text of [Expectation.String].
@@ -175,7 +177,7 @@ func (n Node) sharing(p Pod, c Container, k Kind, all map[place][]string) Sharin
 	if s.Host.Relation != Same {
 		s.With = without(all[place{k, ns}], c.ID)
 	}
-	s.Verdict, s.Reason = judge(s, p, c, ns)
+	s.Verdict, s.Reason = n.judge(s, p, c, ns)
 	return s
 }
 
@@ -219,16 +221,16 @@ func hostOr(host bool, other Expectation) Expectation {
 }
 
 // judge compares what was found with what is expected. What is known to be wrong comes before what is unknown.
-func judge(s Sharing, p Pod, c Container, ns Namespace) (Verdict, string) {
+func (n Node) judge(s Sharing, p Pod, c Container, ns Namespace) (Verdict, string) {
 	host := s.Host.Relation
 	if s.Expected == ExpectHost && host == Other {
 		return Surprise, "not the host's"
 	}
-	if s.Expected != ExpectHost {
+	if s.Expected == ExpectOwn || s.Expected == ExpectPod {
 		if host == Same {
 			return Surprise, "the host's"
 		}
-		if others := strangers(s, p); len(others) > 0 {
+		if others := n.strangers(s, p); len(others) > 0 {
 			return Surprise, "shared with " + strings.Join(others, ", ")
 		}
 	}
@@ -243,12 +245,22 @@ func judge(s Sharing, p Pod, c Container, ns Namespace) (Verdict, string) {
 	return AsExpected, ""
 }
 
-// strangers returns the containers in the namespace that should not be there.
-func strangers(s Sharing, p Pod) []string {
+// strangers returns the containers in the namespace that should not be there. One that was told to join it should.
+func (n Node) strangers(s Sharing, p Pod) []string {
 	return slices.DeleteFunc(slices.Clone(s.With), func(id string) bool {
-		return slices.ContainsFunc(p.Containers, func(c Container) bool {
+		return n.joined(id, s.Kind) || slices.ContainsFunc(p.Containers, func(c Container) bool {
 			invited := s.Kind.Type() == PID && c.PIDTarget == s.Container
 			return c.ID == id && (s.Expected == ExpectPod || invited)
+		})
+	})
+}
+
+// joined tells whether a container was told to join the namespace of a kind that it is in.
+func (n Node) joined(id string, k Kind) bool {
+	return slices.ContainsFunc(n.Pods, func(p Pod) bool {
+		return slices.ContainsFunc(p.Containers, func(c Container) bool {
+			e, ok := c.Expected[k.Type()]
+			return c.ID == id && ok && e == ExpectJoined
 		})
 	})
 }

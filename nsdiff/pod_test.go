@@ -156,6 +156,14 @@ func TestSurprises(t *testing.T) {
 		{"other rules than a pod's", func(n *Node) {
 			n.Pods[0].Containers[1].Expected = map[Kind]Expectation{Net: ExpectHost, PID: ExpectOwn}
 		}, []string{"app1 net surprise: not the host's"}},
+		{"the host's network, as declared", func(n *Node) {
+			put(0, 1, Net, "net:[4026531833]")(n)
+			n.Pods[0].Containers[1].Expected = map[Kind]Expectation{Net: ExpectJoined}
+		}, nil},
+		{"the network of another container, as declared", func(n *Node) {
+			put(0, 1, Net, "net:["+inode(t, n.Pods[2].Containers[1], Net)+"]")(n)
+			n.Pods[0].Containers[1].Expected = map[Kind]Expectation{Net: ExpectJoined}
+		}, nil},
 		{"unreadable", put(0, 1, Net, syscall.EACCES), []string{"app1 net unknown: readlink /proc/7/ns/net: permission denied"}},
 		{"unreadable sandbox", put(2, 0, IPC, syscall.EACCES), []string{"pause3 ipc unknown: readlink /proc/7/ns/ipc: permission denied"}},
 		{"no child yet", put(0, 1, PIDForChildren, nil), []string{"app1 pid_for_children absent: " + absent(PIDForChildren).Error()}},

@@ -318,6 +318,7 @@ func writeReasons(w io.Writer, list []inspect.Namespace, o output) {
 // expectations say what was asked for.
 var expectations = map[nsdiff.Expectation]string{
 	nsdiff.ExpectHost: "the host's", nsdiff.ExpectPod: "the pod's", nsdiff.ExpectOwn: "one of its own",
+	nsdiff.ExpectJoined: "the one that was declared",
 }
 
 func requestedNamespaces(q inspect.NamespaceRequest) string {

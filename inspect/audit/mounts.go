@@ -3,6 +3,7 @@ package audit
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -169,7 +170,7 @@ func (c *container) findHostMounts() ([]hostMount, claim) {
 			// Not of an image: ctr run --rootfs /, podman run --rootfs /.
 			list = append(list, hostMount{point: m.Point, path: "/", readonly: m.Readonly, fact: fact, source: c.Mounts.Source()})
 		case m.Kind == inspect.MountDevice && below(m.Point, "/dev"): // see block-device and device-node
-		case m.Kind != inspect.MountHost && m.Kind != inspect.MountDevice || c.ownFolder(host.Paths) || showsIPC(m, host) && ipc.truth == yes:
+		case m.Kind != inspect.MountHost && m.Kind != inspect.MountDevice || c.ownFolder(m.Point, host.Paths) || showsIPC(m, host) && ipc.truth == yes:
 		case showsIPC(m, host) && ipc.truth == unsure:
 			none = either(none, ipc)
 		default:
@@ -190,9 +191,18 @@ func nameOnHost(m inspect.ContainerMount, host inspect.HostView) string {
 }
 
 // ownFolder takes what a runtime keeps for this container alone: Docker binds
-// its hosts file from there.
-func (c *container) ownFolder(paths []string) bool {
-	return slices.ContainsFunc(paths, func(p string) bool { return strings.Contains(p, "/"+c.ID+"/") })
+// its hosts file from there, or that of the container whose network it has.
+func (c *container) ownFolder(point string, paths []string) bool {
+	return slices.ContainsFunc(paths, func(p string) bool { return strings.Contains(p, "/"+c.ID+"/") || isNetworkFile(point, p) })
+}
+
+// isNetworkFile takes Docker's containers/ID/hosts on /etc/hosts, and its like.
+func isNetworkFile(point, path string) bool {
+	const digits = 64
+	folder, file := filepath.Split(path)
+	all, id := filepath.Split(strings.TrimSuffix(folder, "/"))
+	return slices.Contains([]string{"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"}, point) && point == "/etc/"+file &&
+		strings.HasSuffix(all, "/containers/") && len(id) == digits && strings.Trim(id, "0123456789abcdef") == ""
 }
 
 // showsIPC takes the node's /dev/shm and /dev/mqueue. A runtime mounts them for a
@@ -209,7 +219,7 @@ func (c *container) declaredHostMounts(mounts inspect.Mounts) ([]hostMount, clai
 	}
 	var list []hostMount
 	for _, m := range declared {
-		if !isBind(m) || c.ownFolder([]string{m.Source}) || c.podsOwn(m.Source) {
+		if !isBind(m) || c.ownFolder(m.Destination, []string{m.Source}) || c.podsOwn(m.Source) {
 			continue
 		}
 		list = append(list, hostMount{
@@ -229,7 +239,8 @@ func isBind(m inspect.DeclaredMount) bool {
 // podsOwn takes the kubelet's folder of the pod and the runtime's of its sandbox.
 func (c *container) podsOwn(source string) bool {
 	return c.Pod != nil && (c.Pod.UID != "" && strings.Contains(source, "/pods/"+c.Pod.UID+"/") ||
-		c.Pod.SandboxID != "" && strings.Contains(source, "/sandboxes/"+c.Pod.SandboxID+"/"))
+		c.Pod.SandboxID != "" && (strings.Contains(source, "/sandboxes/"+c.Pod.SandboxID+"/") ||
+			strings.Contains(source, "-containers/"+c.Pod.SandboxID+"/userdata/")))
 }
 
 // below tells whether path is folder or in it.

@@ -43,6 +43,16 @@ func hostFolder(path string, readonly bool) change {
 	return withMount(m, path)
 }
 
+const otherID = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+// at puts the last mount on another place.
+func at(point string, mount change) change {
+	return func(s *inspect.Snapshot, r *inspect.Report) {
+		mount(s, r)
+		edit(&r.Mounts, func(m *inspect.Mounts) { m.InForce[len(m.InForce)-1].Point = point })
+	}
+}
+
 // rootOnHost is how the host sees the root file system.
 func rootOnHost(view inspect.Fact[inspect.HostView]) change {
 	return func(_ *inspect.Snapshot, r *inspect.Report) {
@@ -485,6 +495,9 @@ var cases = []struct {
 	{"host-runtime", "its own files of Docker", "", func(s *inspect.Snapshot, r *inspect.Report) {
 		hostFolder("/var/lib/docker/containers/"+r.ID+"/hosts", false)(s, r)
 	}, Pass, Info},
+	{"host-runtime", "Docker's files of the container with its network", "", at("/etc/hosts", hostFolder("/var/lib/docker/containers/"+otherID+"/hosts", false)), Pass, Info},
+	{"host-runtime", "Docker's record of another container", "", hostFolder("/var/lib/docker/containers/"+otherID+"/config.v2.json", true), Fail, High},
+	{"host-runtime", "Docker's folder of another container", "", at("/etc/hosts", hostFolder("/var/lib/docker/containers/"+otherID, false)), Fail, Critical},
 	{"host-kubernetes", "the keys", "", hostFolder("/etc/kubernetes/pki", true), Fail, High},
 	{"host-kubernetes", "all of it", "", hostFolder("/var/lib/kubelet", false), Fail, Critical},
 	{"host-system", "cron", "", hostFolder("/etc/cron.d", false), Fail, Critical},
