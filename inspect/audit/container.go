@@ -29,7 +29,7 @@ func newNode(s *inspect.Snapshot) *node {
 // container returns the one at a place of the snapshot.
 func (n *node) container(place int) *container {
 	if n.containers[place] == nil {
-		n.containers[place] = &container{Report: &n.Containers[place], snapshot: n.Snapshot, node: n}
+		n.containers[place] = &container{Report: leftOut(&n.Containers[place]), snapshot: n.Snapshot, node: n}
 	}
 	return n.containers[place]
 }

@@ -212,6 +212,54 @@ func TestUnknownNeverPasses(t *testing.T) {
 	}
 }
 
+// alwaysThere are lists that a collected fact always has, and the rules that pass by
+// what is, or is not, in them.
+var alwaysThere = map[string][]string{
+	"mounts.value.inForce": {"host-system", "host-root", "writable-sys", "writable-cgroup", "kernel-filesystem", "mount-propagation", "readonly-mount-not-whole", "lxcfs"},
+	"mounts.value.masked":  {"unmasked-proc", "mask-replaced", "mask-missing"},
+	"mounts.value.readonlyPaths": {
+		"core-pattern", "sysrq-trigger", "writable-proc", "mask-replaced", "mask-missing",
+	},
+	"processes.value.list":                            {"process-beyond", "leaked-file"},
+	"specification.value.sysctls":                     {"unsafe-sysctl"},
+	"specification.value.hooks":                       {"hooks"},
+	"specification.value.seccomp.value.rules":         {"seccomp-weak"},
+	"specification.value.seccomp.value.architectures": {"seccomp-weak"},
+	"request.value.mounts":                            {"unrequested"},
+	"request.value.devices":                           {"unrequested"},
+}
+
+// TestLeftOutNeverPasses takes lists out of a record, which then does not say that
+// there is nothing in them.
+func TestLeftOutNeverPasses(t *testing.T) {
+	for _, name := range []string{"pod-default-caps", "pod-privileged", "pod-hardened"} {
+		s := loadPods(t, "2.4", name)
+		r := *pod(t, &s, name)
+		for path, rules := range alwaysThere {
+			if name == "pod-hardened" && !strings.Contains(path, "seccomp") {
+				continue // user 1000 passes for other reasons
+			}
+			whole := parse(t, r)
+			object := whole.root.(map[string]any)
+			keys := strings.Split(path, ".")
+			for _, key := range keys[:len(keys)-1] {
+				object, _ = object[key].(map[string]any)
+			}
+			if object == nil {
+				continue // no such fact in this one
+			}
+			delete(object, keys[len(keys)-1])
+			s.Containers = []inspect.Report{as[inspect.Report](t, whole)}
+			got := verdicts(s)
+			for _, id := range rules {
+				if got[id] == Pass {
+					t.Errorf("%s: %s passes without %s", name, id, path)
+				}
+			}
+		}
+	}
+}
+
 // FuzzJudge erases facts at random, of a pod and of the node: nothing panics, the
 // report is the same each time, and what was unknown or failed does not pass.
 func FuzzJudge(f *testing.F) {

@@ -26,7 +26,7 @@ func limitRules() []Rule {
 			ID: "no-pids-limit", Title: "the number of processes is not limited", Severity: Low, pause: podsLimits,
 			Meaning:    "Neither the container's nor the pod's control group has a limit: a fork bomb takes all pids of the node.",
 			Remedy:     "podPidsLimit in the kubelet's configuration, or --pids-limit.",
-			References: slices.Concat(docker("5.29"), attack("T1499"), man("cgroups(7)")),
+			References: slices.Concat(k8s("4.2.13"), docker("5.29"), attack("T1499"), man("cgroups(7)")),
 			judge: func(c *container) outcome {
 				return found(unlimited(c, "pids", func(p cgroup.Process) cgroup.Effective[cgroup.Limit] { return p.Effective.Pids }), Low)
 			},

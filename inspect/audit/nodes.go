@@ -63,7 +63,7 @@ func nodeRules() []Rule {
 				"The runtime itself listens on an address that is not loopback: high; what it serves there and to whom is not seen. " +
 				"Port 2376 of Docker and 10250 of the kubelet are not counted: they ask who it is, unless they are told not to.",
 			Remedy:     "Take tcp:// out of Docker's hosts; readOnlyPort: 0 for the kubelet; no tcp_address and no debug address for containerd.",
-			References: slices.Concat(attack("T1610", "T1609"), man("proc_pid_net(5)")),
+			References: slices.Concat(k8s("4.2.4"), attack("T1610", "T1609"), man("proc_pid_net(5)")),
 			judgeNode:  judgeTCP,
 		},
 		{

@@ -177,7 +177,7 @@ var (
 )
 
 func unmasked(_ *inspect.Snapshot, r *inspect.Report) {
-	edit(&r.Request, func(q *inspect.Request) { q.MaskedPaths, q.ReadonlyPaths = nil, nil })
+	edit(&r.Request, func(q *inspect.Request) { q.MaskedPaths, q.ReadonlyPaths = []string{}, []string{} })
 }
 
 // unseen stands for a verdict that no node shows.

@@ -910,7 +910,7 @@ func TestEveryRuleIsTried(t *testing.T) {
 func TestRulesAreWhole(t *testing.T) {
 	slug := regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 	forms := map[Standard]*regexp.Regexp{
-		CISDocker: regexp.MustCompile(`^[345]\.[0-9]+$`), CISKubernetes: regexp.MustCompile(`^5\.[26]\.[0-9]+$`),
+		CISDocker: regexp.MustCompile(`^[345]\.[0-9]+$`), CISKubernetes: regexp.MustCompile(`^(4\.2|5\.[26])\.[0-9]+$`),
 		NSA: regexp.MustCompile(`^C-0[0-9]{3}$`), ATTACK: regexp.MustCompile(`^T[0-9]{4}(\.[0-9]{3})?$`),
 		CVE: regexp.MustCompile(`^CVE-20[0-9]{2}-[0-9]{4,}$`), Manual: regexp.MustCompile(`^[a-z_]+\([2-8]\)$`),
 		PSSBaseline: regexp.MustCompile(`^[a-zA-Z_]+$`), PSSRestricted: regexp.MustCompile(`^[a-zA-Z_]+$`),

@@ -192,6 +192,9 @@ func (w watched) filtered(r *inspect.Report, have inspect.SeccompInForce) CallRe
 	if !ok {
 		return CallResult{Call: w.name, Reason: "a filter is in force, and its rules are not known: " + causeOf(specification.Seccomp).Error()}
 	}
+	if lacksRules(specification.Seccomp) {
+		return CallResult{Call: w.name, Reason: "a filter is in force, and its rules are not known: " + errNotCollected.Error()}
+	}
 	result := w.declared(profile)
 	filters, ok := have.Filters.Value()
 	switch {

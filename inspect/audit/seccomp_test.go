@@ -19,7 +19,7 @@ func arg(index int, op string, value, two uint64) inspect.SeccompArg {
 }
 
 func profile(action string, rules ...inspect.SeccompRule) inspect.SeccompProfile {
-	return inspect.SeccompProfile{DefaultAction: "SCMP_ACT_" + action, Rules: rules}
+	return inspect.SeccompProfile{DefaultAction: "SCMP_ACT_" + action, Architectures: []string{}, Rules: append([]inspect.SeccompRule{}, rules...)}
 }
 
 func declaredCall(t *testing.T, p inspect.SeccompProfile, call string) CallResult {
@@ -151,6 +151,12 @@ func TestCallsInForce(t *testing.T) {
 		{"the profile on an older kernel", inspect.KnownFact(inspect.SeccompInForce{Mode: inspect.SeccompFilter, Filters: inspect.AbsentFact[int]("")}, ""), allowsPtrace, CallAllowed, CallDenied},
 		{"the profile among others", inspect.KnownFact(filters(2), ""), allowsPtrace, CallConditional, CallDenied},
 		{"what is in force is unknown", inspect.UnknownFact[inspect.SeccompInForce](cause), allowsPtrace, CallUnknown, CallUnknown},
+		{"a profile without its rules", inspect.KnownFact(filters(1), ""), inspect.KnownFact(inspect.Specification{
+			Seccomp: inspect.KnownFact(inspect.SeccompProfile{DefaultAction: "SCMP_ACT_ERRNO", Architectures: []string{}}, ""),
+		}, ""), CallUnknown, CallUnknown},
+		{"a profile without its architectures", inspect.KnownFact(filters(1), ""), inspect.KnownFact(inspect.Specification{
+			Seccomp: inspect.KnownFact(inspect.SeccompProfile{DefaultAction: "SCMP_ACT_ERRNO", Rules: []inspect.SeccompRule{}}, ""),
+		}, ""), CallUnknown, CallUnknown},
 		{"no profile", inspect.KnownFact(filters(1), ""), inspect.KnownFact(inspect.Specification{Seccomp: inspect.AbsentFact[inspect.SeccompProfile]("")}, ""), CallUnknown, CallUnknown},
 		{"a profile that is unknown", inspect.KnownFact(filters(1), ""), inspect.UnknownFact[inspect.Specification](cause), CallUnknown, CallUnknown},
 	} {
