@@ -38,6 +38,7 @@ func TestLabAppArmor(t *testing.T) {
 	if err != nil || !strings.Contains(string(profiles), own+" (enforce)") {
 		t.Fatalf("profile %s is not loaded: %v", own, err)
 	}
+	equal(t, "the node's mode", value(t, "AppArmor's mode", i.Node().AppArmorMode), "enforce")
 	const runtimes = "cri-containerd.apparmor.d"
 	checkProfile(t, isolation(t, i, "pod-default-caps"), runtimes, runtimes+" (enforce)")
 	checkProfile(t, isolation(t, i, "pod-hardened"), own, own+" (enforce)")

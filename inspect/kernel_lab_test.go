@@ -129,6 +129,36 @@ func TestLabKernel(t *testing.T) {
 	}
 }
 
+// TestLabSince: what a kernel lacks is absent, neither unknown nor nothing; what it has is known.
+func TestLabSince(t *testing.T) {
+	i := lab(t)
+	release := value(t, "kernel", i.Node().Kernel)
+	var have [2]int
+	if _, err := fmt.Sscanf(release, "%d.%d", &have[0], &have[1]); err != nil {
+		t.Fatalf("release %q: %v", release, err)
+	}
+	r := isolation(t, i, "pod-default-caps")
+	namespaces := map[nsdiff.Kind]inspect.Known{}
+	for _, n := range value(t, "namespaces", r.Namespaces.InForce) {
+		namespaces[n.Kind] = n.ID.Known()
+	}
+	for _, test := range []struct {
+		name  string
+		since []int
+		known inspect.Known
+	}{
+		{"kernel.io_uring_disabled", []int{6, 6}, i.Node().Sysctls.IOUringDisabled.Known()},
+		{"Seccomp_filters", []int{5, 9}, value(t, "seccomp", r.Seccomp.InForce).Filters.Known()},
+		{"the time namespace", []int{5, 6}, namespaces[nsdiff.Time]},
+	} {
+		want := inspect.Absent
+		if slices.Compare(have[:], test.since) >= 0 {
+			want = inspect.Present
+		}
+		equal(t, test.name, test.known, want)
+	}
+}
+
 func asJSON(t *testing.T, value any) string {
 	t.Helper()
 	data, err := json.MarshalIndent(value, "", " ")

@@ -26,13 +26,14 @@ func readAppArmorMode(h host) Fact[string] {
 	return parsed(file, data, parseAppArmorMode)
 }
 
-// parseAppArmorMode takes one of the words of apparmor/policy.c in the kernel.
+// parseAppArmorMode takes one of the words of apparmor/policy.c in the kernel, which
+// Linux 5.10 and 6.1 write without a line's end.
 func parseAppArmorMode(data []byte) (string, error) {
-	mode, err := parseLine(data)
-	if err == nil && !slices.Contains([]string{"enforce", "complain", "kill", "unconfined", "user"}, mode) {
-		err = fmt.Errorf("%q: want a mode of AppArmor's", mode)
+	mode := strings.TrimSuffix(string(data), "\n")
+	if !slices.Contains([]string{"enforce", "complain", "kill", "unconfined", "user"}, mode) {
+		return "", fmt.Errorf("%q: want a mode of AppArmor's", data)
 	}
-	return mode, err
+	return mode, nil
 }
 
 // readSELinuxEnforce reads whether SELinux forbids or only complains.

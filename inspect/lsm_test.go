@@ -4,9 +4,10 @@ import "testing"
 
 func TestLSMs(t *testing.T) {
 	tryNode(t, map[string]nodeCase{
-		"AppArmor":             {map[string]string{"sys/module/apparmor/parameters/mode": "enforce\n"}, func(n Node) string { return fact(n.AppArmorMode) }, `"enforce"`},
+		"AppArmor":             {map[string]string{"sys/module/apparmor/parameters/mode": "enforce"}, func(n Node) string { return fact(n.AppArmorMode) }, `"enforce"`},
 		"AppArmor complains":   {map[string]string{"sys/module/apparmor/parameters/mode": "complain\n"}, func(n Node) string { return fact(n.AppArmorMode) }, `"complain"`},
-		"another word":         {map[string]string{"sys/module/apparmor/parameters/mode": "sleep\n"}, func(n Node) string { return fact(n.AppArmorMode) }, `unknown: ROOT/sys/module/apparmor/parameters/mode: "sleep": want a mode`},
+		"another word":         {map[string]string{"sys/module/apparmor/parameters/mode": "sleep\n"}, func(n Node) string { return fact(n.AppArmorMode) }, `unknown: ROOT/sys/module/apparmor/parameters/mode: "sleep\n": want a mode of AppArmor's`},
+		"no word":              {map[string]string{"sys/module/apparmor/parameters/mode": "\n"}, func(n Node) string { return fact(n.AppArmorMode) }, `unknown: ROOT/sys/module/apparmor/parameters/mode: "\n": want a mode of AppArmor's`},
 		"no AppArmor":          {map[string]string{"sys/module/loop/x": "1\n"}, func(n Node) string { return fact(n.AppArmorMode) }, "absent: AppArmor is not in this kernel"},
 		"no modules in sysfs":  {nil, func(n Node) string { return fact(n.AppArmorMode) }, "unknown: open ROOT/sys/module/apparmor/parameters/mode"},
 		"SELinux":              {map[string]string{"sys/fs/selinux/enforce": "1"}, func(n Node) string { return fact(n.SELinuxEnforce) }, "1"},
