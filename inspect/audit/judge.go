@@ -2,6 +2,7 @@ package audit
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -143,12 +144,21 @@ func judgeContainer(rules []Rule, c *container) Subject {
 
 func (r Rule) judgeContainer(c *container) outcome {
 	switch {
+	case c.PID.Known() == inspect.Absent && c.outlived():
+		return found(unsureOf("pid", errors.New("the first process has ended, and others of the container run")), r.Severity)
 	case c.PID.Known() == inspect.Absent:
 		return notHere("no process of it runs")
 	case c.Kind == inspect.KindSandbox && r.pause != "":
 		return notHere(r.pause)
 	}
 	return r.judge(c)
+}
+
+// outlived tells that processes of the container run whose first has ended, as in
+// the node's pid namespace they may: what is in force for them is not collected.
+func (c *container) outlived() bool {
+	processes, _ := c.Processes.Value()
+	return len(processes.List) > 0
 }
 
 func (r Rule) result(o outcome) Result {

@@ -120,10 +120,11 @@ func judgeNoNewPrivileges(c *container) outcome {
 		severity = Medium
 	}
 	if r, ok := c.Capabilities.Reach.Value(); ok && off.truth == yes {
-		off = off.with(Evidence{
-			Fact: "capabilities.reach", Source: c.Capabilities.Reach.Source(),
-			Value: "execve(2) can add " + r.OnExec.String(),
-		})
+		more := "execve(2) can add " + r.OnExec.String()
+		if r.OnExec.IsEmpty() {
+			more = "no capability: it has all of its bounding set"
+		}
+		off = off.with(Evidence{Fact: "capabilities.reach", Source: c.Capabilities.Reach.Source(), Value: more})
 	}
 	return found(off, severity)
 }

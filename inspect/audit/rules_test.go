@@ -305,6 +305,13 @@ var cases = []struct {
 	verdict    Verdict
 	severity   Severity // of a failed or unknown one
 }{
+	{"privileged", "the first process has ended, others run", "pod-privileged", func(_ *inspect.Snapshot, r *inspect.Report) {
+		r.PID = inspect.AbsentFact[int]("no process runs")
+	}, Unknown, Critical},
+	{"privileged", "all processes have ended", "pod-privileged", func(_ *inspect.Snapshot, r *inspect.Report) {
+		r.PID = inspect.AbsentFact[int]("no process runs")
+		edit(&r.Processes, func(p *inspect.Processes) { p.List = []inspect.Process{} })
+	}, NotApplicable, Info},
 	{"privileged", "in a guest", "pod-privileged", guest(inspect.TierVM), Fail, Medium},
 	{"privileged", "in a user namespace of its own", "pod-privileged", func(_ *inspect.Snapshot, r *inspect.Report) {
 		r.Privileged.InForce = inspect.KnownFact(false, "")
