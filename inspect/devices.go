@@ -12,7 +12,8 @@ type Devices struct {
 	Declared Fact[DevicesDeclared] `json:"declared"`
 	// InForce are the nodes in /dev, from the folder itself. It is unknown where
 	// /dev is no file system in memory: looking into another one could keep us
-	// waiting. Whether a node can be used is the device policy's.
+	// waiting. Absent of a guest, whose /dev is in its own kernel. Whether a node can
+	// be used is the device policy's.
 	InForce Fact[[]Device] `json:"inForce"`
 }
 

@@ -33,7 +33,7 @@ func drift(r *Report) []Difference {
 		namespacesAsRequested(r),
 		limitsAsRequested(r),
 	)
-	if t, ok := r.Tier.Value(); ok && (t == TierSandbox || t == TierVM) {
+	if r.Guest() {
 		return all
 	}
 	return slices.Concat(all,

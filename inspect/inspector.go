@@ -523,7 +523,7 @@ func (f *listed) ownsCgroup(cgroup []byte) bool {
 // containers of a sandboxed pod run in the sandbox's.
 func (f *listed) cgroupIDs() []string {
 	ids := []string{f.ID}
-	if f.Pod != nil && runtimeTier(f.Runtime) != "" {
+	if f.Pod != nil && f.guest() {
 		ids = append(ids, f.Pod.SandboxID)
 	}
 	return ids

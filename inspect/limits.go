@@ -18,7 +18,7 @@ func (c *collector) readCgroup(r *Report, f *listed, p cgroup.Folder) {
 		return
 	}
 	id := f.ID
-	if runtimeTier(f.Runtime) != "" {
+	if f.guest() {
 		id = "" // the process may be in the cgroup of its sandbox
 	}
 	process, err := c.cgroups.Read(p, id)

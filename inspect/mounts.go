@@ -211,7 +211,10 @@ func (i *Inspector) mountsOf(f *listed, p *firstProcess, host hostMounts, sandbo
 		Declared:      s.declaredMounts(specErr),
 		Masked:        checkPaths(table, defaultMasked, masked, specErr, exists),
 		ReadonlyPaths: checkPaths(table, defaultReadonly, readonly, specErr, exists),
-		Devices:       Devices{Declared: s.declaredDevices(specErr), InForce: devices(p.Process, table)},
+		Devices:       Devices{Declared: s.declaredDevices(specErr), InForce: AbsentFact[[]Device](notGuests)},
+	}
+	if !f.guest() {
+		m.Devices.InForce = devices(p.Process, table)
 	}
 	guards := guardPoints(m)
 	m.InForce = make([]ContainerMount, 0, len(table.list))

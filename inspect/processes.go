@@ -73,7 +73,7 @@ type Process struct {
 	// that are unknown of one of the two are not compared: see Report.Gaps.
 	Beyond []Excess `json:"beyond"`
 	// Leaks are its working folder, root and open files outside of its mount
-	// namespace.
+	// namespace. Absent of a sandbox's process, which holds the guest's files open.
 	Leaks Fact[[]Leak] `json:"leaks"`
 }
 
@@ -94,6 +94,10 @@ const (
 	OriginAdopted Origin = "adopted"
 	// OriginOutside was started by something else outside of the container.
 	OriginOutside Origin = "outside"
+	// OriginSandbox is a process of the container's sandbox (gVisor, Kata) besides
+	// the first. It is none of the guest's, which only the guest's kernel knows,
+	// and is not compared.
+	OriginSandbox Origin = "sandbox"
 	// OriginUnknown has a parent outside of the container, whose first process
 	// is not known to compare with.
 	OriginUnknown Origin = "unknown"
@@ -267,11 +271,15 @@ func (s *scan) read(pid int, f *listed, first *firstProcess) (scanned, error) {
 	}
 	var r scanned
 	r.process, r.session, err = readProcess(p, s.options.RedactArgs)
-	if err == nil && r.process.State != stateZombie {
+	switch {
+	case err != nil || r.process.State == stateZombie:
+		return r, err
+	case f.guest():
+		r.process.Leaks = AbsentFact[[]Leak](notGuests)
+	default:
 		r.process.Leaks = s.leaks.find(p, &r.process, first)
-		err = p.Alive()
 	}
-	return r, err
+	return r, p.Alive()
 }
 
 // tree returns the processes of one container, compared with its first.
@@ -287,13 +295,19 @@ func (s *scan) tree(f *listed, read []scanned) []Process {
 		r := &read[n]
 		p := r.process
 		p.Origin = s.origin(f, r, first)
-		if p.Beyond = []Excess{}; first != nil && first != r {
+		if p.Beyond = []Excess{}; first != nil && first != r && !f.guest() {
 			p.Beyond = beyond(&p, &first.process)
 		}
 		list = append(list, p)
 	}
 	return list
 }
+
+// notGuests is why what a sandbox has is not told of its guest.
+const notGuests = "the process is the sandbox's, not the guest's"
+
+// guest tells that the runtime gives the container a kernel of its own.
+func (f *listed) guest() bool { return runtimeTier(f.Runtime).Guest() }
 
 // isFirst tells whether a process in the container's cgroup is the one that the
 // runtime names.
@@ -309,6 +323,8 @@ func (s *scan) origin(f *listed, r, first *scanned) Origin {
 	switch {
 	case first != nil && r.process.PID == first.process.PID:
 		return OriginFirst
+	case f.guest():
+		return OriginSandbox
 	case slices.Contains(s.owners[parent], f):
 		return OriginChild
 	case first != nil && parent == first.process.Parent:

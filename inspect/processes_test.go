@@ -185,6 +185,15 @@ func TestOrigin(t *testing.T) {
 	if got := s.origin(f, &exec, nil); got != OriginUnknown {
 		t.Errorf("without a first process: %s", got)
 	}
+	f.Runtime = "io.containerd.runsc.v1"
+	for _, r := range []scanned{exec, process(11, 10, 10), process(16, 30, 30)} {
+		if got := s.origin(f, &r, &first); got != OriginSandbox {
+			t.Errorf("in gVisor process %d is %s", r.process.PID, got)
+		}
+	}
+	if got := s.origin(f, &first, &first); got != OriginFirst {
+		t.Errorf("gVisor's own process: %s", got)
+	}
 }
 
 func TestBeyond(t *testing.T) {

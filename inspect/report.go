@@ -51,6 +51,19 @@ const (
 	TierVM Tier = "virtual-machine"
 )
 
+// Guest tells that a container of this tier has a kernel of its own. The first
+// process and all else that the host's kernel tells are the sandbox's then, the
+// same for all containers of a pod, and say nothing of the guest: its
+// capabilities, its user and its processes are in its own kernel only.
+func (t Tier) Guest() bool { return t == TierSandbox || t == TierVM }
+
+// Guest tells that the container is known to have a kernel of its own, see
+// [Tier.Guest].
+func (c Container) Guest() bool {
+	t, _ := c.Tier.Value()
+	return t.Guest()
+}
+
 // Pod names the pod of a container.
 type Pod struct {
 	// Name and Namespace are those of Kubernetes; empty when they are not known.

@@ -28,7 +28,7 @@ func (c *collector) share(reports []Report, chosen []*listed, all []listed) {
 		for k, s := range n.found[f] {
 			inForce[k].judge(s, n.neighborhood, why)
 		}
-		if t, ok := reports[r].Tier.Value(); ok && (t == TierSandbox || t == TierVM) {
+		if reports[r].Guest() {
 			notTheGuests(inForce)
 		}
 	}
