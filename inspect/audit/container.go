@@ -70,9 +70,13 @@ var errNotCollected = errors.New("not collected")
 // guest tells that the container runs on a kernel of its own: gVisor, Kata. What
 // the node's kernel has in force is the sandbox's then, and the guest is judged
 // by its specification.
-func (c *container) guest() bool {
+func (c *container) guest() bool { return c.Guest() }
+
+// inGVisor tells that the kernel of its own is gVisor's. A virtual machine can be
+// handed devices of the node's, which gVisor does not open.
+func (c *container) inGVisor() bool {
 	tier, _ := c.Tier.Value()
-	return tier == inspect.TierSandbox || tier == inspect.TierVM
+	return tier == inspect.TierSandbox
 }
 
 // guestEvidence says so.
@@ -91,7 +95,7 @@ func (c *container) kernel(s Severity) Severity {
 
 // hostKernel claims that it runs on the node's kernel.
 func (c *container) hostKernel() claim {
-	return known("tier", c.Tier, func(t inspect.Tier) bool { return t != inspect.TierSandbox && t != inspect.TierVM })
+	return known("tier", c.Tier, func(t inspect.Tier) bool { return !t.Guest() })
 }
 
 // initialUser claims that its capabilities hold over the node: it is in the
@@ -193,10 +197,14 @@ func (c *container) namespace(k nsdiff.Kind) claim {
 }
 
 func (c *container) oneNamespace(k nsdiff.Kind) claim {
-	name := "namespaces.inForce." + k.String()
 	if c.guest() {
 		return c.guestNamespace(k).with(c.guestEvidence())
 	}
+	return c.namespaceInForce(k)
+}
+
+func (c *container) namespaceInForce(k nsdiff.Kind) claim {
+	name := "namespaces.inForce." + k.String()
 	list, ok := c.Namespaces.InForce.Value()
 	if !ok {
 		return unsureOf(name, causeOf(c.Namespaces.InForce))
@@ -224,10 +232,18 @@ func (c *container) oneNamespace(k nsdiff.Kind) claim {
 	return unsureOf(name, errors.New(ns.Host.Cause))
 }
 
-// guestNamespace claims that a guest was asked for with a namespace of the node's.
-// One that was not made through the CRI has its specification only: a kind which
-// that does not list is the runtime's.
+// guestNamespace claims that a guest shares a namespace of the node's. Its
+// processes, IPC objects and host name are in its own kernel, whatever was asked
+// for. Its network is that of gVisor's process; what a virtual machine is given is
+// not seen, and what was asked for counts. A guest that was not made through the CRI
+// has its specification only: a kind which that does not list is the runtime's.
 func (c *container) guestNamespace(k nsdiff.Kind) claim {
+	switch {
+	case k != nsdiff.Net:
+		return isTrue(false, Evidence{Fact: "tier", Value: k.String() + ": the guest's kernel has its own, whatever was asked for", Source: c.Runtime})
+	case c.inGVisor():
+		return c.namespaceInForce(k)
+	}
 	if c.Namespaces.Requested.Known() == inspect.Absent {
 		list, ok := c.Namespaces.Declared.Value()
 		n := slices.IndexFunc(list, func(ns inspect.NamespaceDeclared) bool { return ns.Kind == k })
@@ -240,8 +256,7 @@ func (c *container) guestNamespace(k nsdiff.Kind) claim {
 		return isTrue(n < 0, Evidence{Fact: "namespaces.declared", Value: k.String(), Source: c.Namespaces.Declared.Source()})
 	}
 	return known("namespaces.requested", c.Namespaces.Requested, func(q inspect.NamespaceRequest) bool {
-		modes := map[nsdiff.Kind]inspect.NamespaceMode{nsdiff.Net: q.Network, nsdiff.PID: q.PID, nsdiff.IPC: q.IPC, nsdiff.UTS: q.Network}
-		return modes[k] == inspect.NamespaceNode
+		return q.Network == inspect.NamespaceNode
 	}).saying(k.String())
 }
 

@@ -78,6 +78,15 @@ func isMemory(d inspect.Device) bool {
 	return d.Type == "c" && (d.Major == 1 && (d.Minor == 1 || d.Minor == 2 || d.Minor == 4) || d.Major == 202)
 }
 
+// isProxied takes those that gVisor can be told to pass on to the node's: graphics
+// cards, tensor processors, RDMA. To open another one, a disk or the machine's
+// memory, gives ENXIO there, or a device of gVisor's own.
+func isProxied(d inspect.Device) bool {
+	return d.Type == "c" && slices.ContainsFunc([]string{"/dev/nvidia", "/dev/accel", "/dev/vfio/", "/dev/infiniband/"}, func(prefix string) bool {
+		return strings.HasPrefix(d.Path, prefix)
+	})
+}
+
 // device claims that some kind of device is in /dev and may be opened.
 func (c *container) device(is func(inspect.Device) bool) claim {
 	mounts, ok := c.Mounts.Value()
@@ -85,9 +94,10 @@ func (c *container) device(is func(inspect.Device) bool) claim {
 		return unsureOf("mounts", causeOf(c.Mounts))
 	}
 	if c.guest() {
-		declared := known("mounts.devices.declared", mounts.Devices.Declared, func(d inspect.DevicesDeclared) bool { return slices.ContainsFunc(d.Nodes, is) })
+		given := func(d inspect.Device) bool { return is(d) && (!c.inGVisor() || isProxied(d)) }
+		declared := known("mounts.devices.declared", mounts.Devices.Declared, func(d inspect.DevicesDeclared) bool { return slices.ContainsFunc(d.Nodes, given) })
 		if d, ok := mounts.Devices.Declared.Value(); ok {
-			declared = declared.saying(devicesText(d.Nodes, is))
+			declared = declared.saying(devicesText(d.Nodes, given))
 		}
 		return declared.with(c.guestEvidence())
 	}
@@ -127,6 +137,9 @@ func devicesText(list []inspect.Device, is func(inspect.Device) bool) string {
 
 // makesDisks claims that it can make a node of any disk and open it.
 func (c *container) makesDisks() claim {
+	if c.inGVisor() {
+		return isTrue(false, Evidence{Fact: "tier", Value: "gVisor opens no disk of the node's", Source: c.Runtime})
+	}
 	return all(c.capability(caps.Mknod), c.call("mknod", "mknodat"), c.policyAllows("b", nil, nil))
 }
 

@@ -68,7 +68,15 @@ func unlimited[T cgroup.Bound[T]](c *container, what string, of func(cgroup.Proc
 		}
 		limited = either(limited, set)
 	}
+	if c.guest() && limited.truth == no {
+		limited = limited.with(c.guestLimits())
+	}
 	return not(limited)
+}
+
+// guestLimits says why limits that were declared may not be in force.
+func (c *container) guestLimits() Evidence {
+	return Evidence{Fact: "tier", Value: "a limit of the container's own is not put on its sandbox, a pod's is", Source: c.Runtime}
 }
 
 // isShared tells the levels that others are below as well.

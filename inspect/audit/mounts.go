@@ -219,8 +219,8 @@ func (c *container) declaredHostMounts(mounts inspect.Mounts) ([]hostMount, clai
 	}
 	var list []hostMount
 	for _, m := range declared {
-		if !isBind(m) || c.ownFolder(m.Destination, []string{m.Source}) || c.podsOwn(m.Source) {
-			continue
+		if !isBind(m) || c.ownFolder(m.Destination, []string{m.Source}) || c.podsOwn(m.Source) || c.inGVisor() && m.Destination == "/dev/shm" {
+			continue // at /dev/shm gVisor has memory of its own, whatever was declared
 		}
 		list = append(list, hostMount{
 			point: m.Destination, path: m.Source, readonly: slices.Contains(m.Options, "ro"),

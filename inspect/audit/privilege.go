@@ -84,9 +84,12 @@ func isSet(b bool) bool { return b }
 
 func judgePrivileged(c *container) outcome {
 	if c.guest() {
-		// Its devices are the node's all the same.
 		declared := known("privileged.declared", c.Privileged.Declared, isSet)
-		return found(declared.with(c.guestEvidence()), Medium)
+		severity := Medium // a virtual machine is handed the node's devices
+		if c.inGVisor() {
+			severity = Low
+		}
+		return found(declared.with(c.guestEvidence()), severity)
 	}
 	claim := known("privileged.inForce", c.Privileged.InForce, isSet)
 	if state, ok := c.Capabilities.InForce.Value(); ok && claim.truth == yes {

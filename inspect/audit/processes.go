@@ -47,7 +47,13 @@ func processName(p inspect.Process) string {
 	return fmt.Sprintf("processes.%d", p.PID)
 }
 
+// sandboxsProcesses is why rules about processes are not applied to a guest.
+const sandboxsProcesses = "the processes on the node are the sandbox's: the guest's are in its own kernel"
+
 func judgeBeyond(c *container) outcome {
+	if c.guest() {
+		return notHere(sandboxsProcesses)
+	}
 	processes, ok := c.Processes.Value()
 	if !ok {
 		return found(unsureOf("processes", causeOf(c.Processes)), High)
@@ -155,6 +161,9 @@ func dangerOf(names string) Severity {
 }
 
 func judgeLeaks(c *container) outcome {
+	if c.guest() {
+		return notHere(sandboxsProcesses)
+	}
 	processes, ok := c.Processes.Value()
 	if !ok {
 		return found(unsureOf("processes", causeOf(c.Processes)), High)

@@ -313,6 +313,7 @@ var cases = []struct {
 		edit(&r.Processes, func(p *inspect.Processes) { p.List = []inspect.Process{} })
 	}, NotApplicable, Info},
 	{"privileged", "in a guest", "pod-privileged", guest(inspect.TierVM), Fail, Medium},
+	{"privileged", "in gVisor", "pod-privileged", guest(inspect.TierSandbox), Fail, Low},
 	{"privileged", "in a user namespace of its own", "pod-privileged", func(_ *inspect.Snapshot, r *inspect.Report) {
 		r.Privileged.InForce = inspect.KnownFact(false, "")
 	}, Pass, Info},
@@ -409,11 +410,19 @@ var cases = []struct {
 
 	{"host-pid", "as another user", "", together(hosts(nsdiff.PID), unprivileged), Fail, Medium},
 	{"host-network", "without CAP_NET_ADMIN", "", hosts(nsdiff.Net), Fail, Medium},
-	{"host-ipc", "of a guest", "pod-host-ns", guest(inspect.TierVM), Fail, Medium},
+	{"host-ipc", "asked for by a guest", "pod-host-ns", guest(inspect.TierVM), Pass, Info},
+	{"host-pid", "asked for by a guest", "pod-host-ns", guest(inspect.TierSandbox), Pass, Info},
 	{"host-uts", "alone", "", hosts(nsdiff.UTS), Fail, Low},
 	{"host-uts", "with the network", "pod-host-ns", nothing, NotApplicable, Info},
 	{"host-uts", "in a guest", "", guest(inspect.TierSandbox), Pass, Info},
-	{"host-network", "of a guest that nobody asked the CRI for", "", together(guest(inspect.TierSandbox), func(_ *inspect.Snapshot, r *inspect.Report) {
+	{"host-network", "of gVisor's process", "pod-host-ns", guest(inspect.TierSandbox), Fail, High},
+	{"host-network", "asked for and not of gVisor's process", "", together(guest(inspect.TierSandbox), func(_ *inspect.Snapshot, r *inspect.Report) {
+		edit(&r.Namespaces.Requested, func(q *inspect.NamespaceRequest) { q.Network = inspect.NamespaceNode })
+	}), Pass, Info},
+	{"host-network", "not known of gVisor's process", "", together(guest(inspect.TierSandbox), func(_ *inspect.Snapshot, r *inspect.Report) {
+		r.Namespaces.InForce = inspect.UnknownFact[[]inspect.Namespace](errRead)
+	}), Unknown, Medium},
+	{"host-network", "of a guest that nobody asked the CRI for", "", together(guest(inspect.TierVM), func(_ *inspect.Snapshot, r *inspect.Report) {
 		r.Namespaces.Requested = inspect.AbsentFact[inspect.NamespaceRequest]("not made through the CRI")
 		r.Namespaces.Declared = inspect.KnownFact([]inspect.NamespaceDeclared{{Kind: nsdiff.PID}}, "spec")
 	}), Fail, Medium},
@@ -422,9 +431,9 @@ var cases = []struct {
 		r.Namespaces.Declared = inspect.KnownFact([]inspect.NamespaceDeclared{{Kind: nsdiff.PID}}, "spec")
 	}), Pass, Info},
 
-	{"host-ipc", "of a guest that joins one by its path", "", together(guest(inspect.TierSandbox), func(_ *inspect.Snapshot, r *inspect.Report) {
+	{"host-network", "of a guest that joins one by its path", "", together(guest(inspect.TierVM), func(_ *inspect.Snapshot, r *inspect.Report) {
 		r.Namespaces.Requested = inspect.AbsentFact[inspect.NamespaceRequest]("not made through the CRI")
-		r.Namespaces.Declared = inspect.KnownFact([]inspect.NamespaceDeclared{{Kind: nsdiff.IPC, Path: "/proc/7/ns/ipc"}}, "spec")
+		r.Namespaces.Declared = inspect.KnownFact([]inspect.NamespaceDeclared{{Kind: nsdiff.Net, Path: "/proc/7/ns/net"}}, "spec")
 	}), Unknown, Medium},
 
 	{"core-pattern", "root", "", withGuard("/proc/sys", inspect.GuardNone), Fail, Critical},
@@ -568,6 +577,24 @@ var cases = []struct {
 
 	{"block-device", "as another user", "", together(withDevice("b", "/dev/sda", 8, 0), unprivileged), Fail, Medium},
 	{"block-device", "of a guest", "pod-privileged", guest(inspect.TierVM), Fail, Medium},
+	{"block-device", "that gVisor does not open", "pod-privileged", guest(inspect.TierSandbox), Pass, Info},
+	{"device-node", "that gVisor does not open", "pod-privileged", guest(inspect.TierSandbox), Pass, Info},
+	{"device-node", "that gVisor may pass on", "", together(guest(inspect.TierSandbox), func(_ *inspect.Snapshot, r *inspect.Report) {
+		edit(&r.Mounts, func(m *inspect.Mounts) {
+			edit(&m.Devices.Declared, func(d *inspect.DevicesDeclared) {
+				d.Nodes = append(d.Nodes, inspect.Device{Path: "/dev/nvidia0", Type: "c", Major: 195})
+			})
+		})
+	}), Fail, Low},
+	{"cap-mknod", "in gVisor", "pod-privileged", guest(inspect.TierSandbox), Pass, Info},
+	{"process-beyond", "in a guest", "", together(guest(inspect.TierSandbox), func(_ *inspect.Snapshot, r *inspect.Report) {
+		r.Processes = inspect.UnknownFact[inspect.Processes](errRead)
+	}), NotApplicable, Info},
+	{"leaked-file", "in a guest", "", together(guest(inspect.TierSandbox), func(_ *inspect.Snapshot, r *inspect.Report) {
+		r.Processes = inspect.UnknownFact[inspect.Processes](errRead)
+	}), NotApplicable, Info},
+	{"host-kernel", "/dev/shm declared in gVisor", "pod-host-ns", guest(inspect.TierSandbox), Pass, Info},
+	{"host-kernel", "/dev/shm declared of a virtual machine", "pod-host-ns", guest(inspect.TierVM), Fail, Critical},
 	{"block-device", "that the policy denies", "", func(s *inspect.Snapshot, r *inspect.Report) {
 		withDevice("b", "/dev/sda", 8, 0)(s, r)
 		edit(&r.Mounts, func(m *inspect.Mounts) {
