@@ -163,9 +163,10 @@ func (v *invocation) capsOfContainers(c *cli.Context, o output, node inspect.Opt
 			text: func(w io.Writer, o output) {
 				if len(refs) == 1 && len(list) == 1 {
 					list[0].page(w, o)
-					return
+				} else {
+					o.table(w, capsTable(list, o))
 				}
-				o.table(w, capsTable(list, o))
+				sayGuests(w, o, inReports(reports)...)
 			},
 		})
 		return errors.Join(written, err, reportGaps(reports, capabilityGap))

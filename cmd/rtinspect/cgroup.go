@@ -75,9 +75,10 @@ func cgroupAnswer(reports []inspect.Report, one bool) answer {
 	return answer{data: list, ids: reportIDs(reports), text: func(w io.Writer, o output) {
 		if one && len(list) == 1 {
 			list[0].page(w, o)
-			return
+		} else {
+			o.table(w, cgroupTable(list, o))
 		}
-		o.table(w, cgroupTable(list, o))
+		sayGuests(w, o, inReports(reports)...)
 	}}
 }
 

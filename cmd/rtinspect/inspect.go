@@ -62,6 +62,7 @@ func inspectAnswer(reports []inspect.Report) answer {
 					say(w, "\n")
 				}
 				inspectPage(w, r, o)
+				sayGuests(w, o, r.Container)
 			}
 		},
 	}

@@ -69,6 +69,7 @@ func topAnswer(list []inspect.ContainerProcesses) answer {
 					say(w, "\n")
 				}
 				topPage(w, c, o)
+				sayGuests(w, o, c.Container)
 			}
 		},
 	}
