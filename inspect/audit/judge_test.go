@@ -312,6 +312,83 @@ the checks in k8s.io/pod-security-admission; NSA is the hardening guidance of NS
 MITRE's.
 `
 
+// waysOut are the known ways out of a container with the rules about them.
+var waysOut = []struct{ way, rules string }{
+	{"a container that adds up to privileged", "privileged"},
+	{"CAP_SYS_ADMIN: mount, release_agent, a disk", "path-mount path-release-agent path-host-disk cap-sys-admin"},
+	{"device files made or given", "path-host-disk block-device device-node cap-mknod"},
+	{"CAP_SYS_MODULE", "path-kernel-module cap-sys-module"},
+	{"the node's processes, CAP_SYS_PTRACE", "path-host-process host-pid cap-sys-ptrace"},
+	{"processes of a stronger container in one pid namespace", "path-neighbor"},
+	{"CAP_DAC_READ_SEARCH", "path-file-handle cap-dac-read-search"},
+	{"CAP_SYS_RAWIO, /dev/mem", "path-kernel-memory cap-sys-rawio device-node"},
+	{"CAP_BPF, CAP_PERFMON", "path-kernel-programs cap-bpf unprivileged-bpf"},
+	{"CAP_NET_ADMIN, CAP_NET_RAW", "cap-net-admin cap-net-raw host-network"},
+	{"CAP_SYS_BOOT, CAP_SYSLOG, CAP_SYS_TIME and others", "cap-sys-boot added-capabilities"},
+	{"inheritable capabilities", "inheritable-capabilities"},
+	{"core_pattern, modprobe, binfmt_misc", "path-core-pattern core-pattern kernel-filesystem"},
+	{"sysrq-trigger", "sysrq-trigger"},
+	{"uevent_helper", "writable-sys"},
+	{"debugfs, tracefs, bpffs, efivarfs and others", "kernel-filesystem"},
+	{"kcore and what else is hidden", "unmasked-proc mask-missing mask-replaced"},
+	{"a runtime's socket, by whatever name or folder", "runtime-socket socket-open"},
+	{"abstract sockets of shims", "abstract-socket"},
+	{"TCP: Docker 2375, kubelet 10255, the runtime", "runtime-tcp"},
+	{"the node's root, /etc, /usr, /boot, keys, cron, units", "host-root host-system host-programs"},
+	{"the kubelet's folder, manifests, CNI", "host-kubernetes"},
+	{"the runtime's folders, NRI, CDI", "host-runtime"},
+	{"/var/log", "host-logs"},
+	{"the node's /proc, /sys, /dev", "host-kernel"},
+	{"lxcfs", "lxcfs"},
+	{"shared mount propagation", "path-mount-propagation mount-propagation"},
+	{"writable control groups", "writable-cgroup path-release-agent"},
+	{"the node's IPC and UTS namespaces", "host-ipc host-uts"},
+	{"root without a user namespace", "root-user user-namespace-missing"},
+	{"set-user-ID programs", "no-new-privileges"},
+	{"no filter, or one that lets much through; AF_ALG", "seccomp-off seccomp-weak"},
+	{"no AppArmor or SELinux, or one that complains", "lsm-off no-lsm"},
+	{"a writable root file system", "writable-rootfs"},
+	{"no limits", "no-memory-limit no-cpu-limit no-pids-limit limit-changed"},
+	{"sysctls", "unsafe-sysctl"},
+	{"a working folder or file left open by runc", "working-directory leaked-file"},
+	{"a lost label, filter or mask", "wider-than-declared mask-missing"},
+	{"a label that has containerd run a command", "log-command"},
+	{"CDI, checkpoints, hooks, NVIDIA's toolkit", "cdi-devices unrequested hooks"},
+	{"user numbers that overflow", "uid-overflow"},
+	{"open folders of containerd", "runtime-folder-open"},
+	{"containerd by its version", "containerd-version"},
+}
+
+// TestWaysOut wants rules that there are, and every rule but those that are about
+// no way out by themselves.
+func TestWaysOut(t *testing.T) {
+	others := []string{
+		"default-capabilities", "host-path", "kernel-addresses", "not-its-process", "process-beyond", "readonly-mount-not-whole",
+		"unexpected-sharing", "wider-than-requested", "writable-proc",
+	}
+	named := map[string]bool{}
+	for _, w := range waysOut {
+		for id := range strings.FieldsSeq(w.rules) {
+			named[id] = true
+			if _, ok := Lookup(id); !ok {
+				t.Errorf("%s: no rule %s", w.way, id)
+			}
+		}
+	}
+	for _, r := range Rules() {
+		if named[r.ID] == slices.Contains(others, r.ID) {
+			t.Errorf("%s: named %v", r.ID, named[r.ID])
+		}
+	}
+}
+
+func writeWays(b *strings.Builder) {
+	b.WriteString("\n## Ways out of a container\n\n| way | rules |\n|---|---|\n")
+	for _, w := range waysOut {
+		b.WriteString("| " + w.way + " | " + strings.ReplaceAll(w.rules, " ", ", ") + " |\n")
+	}
+}
+
 const documentTail = `
 ## What is not seen
 
@@ -345,6 +422,7 @@ func rulesDocument() string {
 	section("Attack paths", func(r Rule) bool { return r.Path })
 	section("Containers", func(r Rule) bool { return !r.Path && !r.Node })
 	section("The node", func(r Rule) bool { return r.Node })
+	writeWays(&b)
 	b.WriteString(documentTail)
 	return b.String()
 }
