@@ -25,6 +25,7 @@ test)
 	need libcap2-bin 'capsh and getpcaps, to compare with' command -v capsh
 	need libcap-dev 'the capability names of libcap, to compare with' test -e /usr/include/sys/capability.h
 	need strace 'to show that rtinspect only reads' command -v strace
+	need chromium 'a browser, to look at pages' command -v chromium
 	need libxml2-utils 'xmllint, to read what is written as XML' command -v xmllint
 	need util-linux 'unshare and lsns, to make namespaces and compare with' command -v unshare
 	;;

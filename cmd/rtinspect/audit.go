@@ -30,7 +30,7 @@ func (v *invocation) auditCommand() *cli.Command {
 			"same cause, rules share a line. Wide adds the evidence, the conditions of attack paths with how to take each away, and " +
 			"what a finding contains. With CONTAINER, only findings of these are shown, and none of the node. JSON and YAML are an " +
 			"object. SARIF is what code scanning and editors read: what is unknown is of kind open there. JUnit is what continuous " +
-			"integration reads, a suite for each container and a test for each rule, or control of a standard: what is unknown is an error. The exit status is 0 when all is determined, whatever was found; 1 when containers or sockets may be missing, or " +
+			"integration reads, a suite for each container and a test for each rule, or control of a standard: what is unknown is an error. HTML is one page for people, which loads nothing. The exit status is 0 when all is determined, whatever was found; 1 when containers or sockets may be missing, or " +
 			"something shown is unknown; 3 with --exit-code when the findings reach the level of --fail-on. With --standard the controls of a standard are summed up " +
 			"instead, and for the Pod Security Standards the level of every pod told; --exit-code then asks whether a control fails. " +
 			"With --baseline, findings that the file accepts count for nothing but the summary; entries that have expired or that " +
@@ -38,7 +38,7 @@ func (v *invocation) auditCommand() *cli.Command {
 		UsageText: "rtinspect audit\nrtinspect audit web --severity info -o wide\n" +
 			"rtinspect audit --exit-code --fail-on high --fail-on-unknown\nrtinspect audit --standard pss-restricted --pss-version v1.30\n" +
 			"rtinspect audit --write-baseline accepted.yaml && rtinspect audit --baseline accepted.yaml --exit-code\n" +
-			"rtinspect audit -o sarif >node.sarif\nrtinspect audit --standard nsa -o junit >node.xml\n" +
+			"rtinspect audit -o sarif >node.sarif\nrtinspect audit --standard nsa -o junit >node.xml\nrtinspect audit -o html >node.html\n" +
 			"rtinspect audit --snapshot node.json -o json | jq '.findings[] | {rule, severity, subject: .subject.name}'",
 		Flags: append(append(standardFlags(), baselineFlags()...),
 			formatFlagOf(auditName),
@@ -104,6 +104,7 @@ func (v *invocation) audit(c *cli.Context) error {
 			documents: map[string]func(io.Writer) error{
 				formatSARIF: func(w io.Writer) error { return writeSARIF(w, judged, thisBuild()) },
 				formatJUnit: func(w io.Writer) error { return writeJUnit(w, judged) },
+				formatHTML:  func(w io.Writer) error { return writeHTML(w, judged, thisBuild()) },
 			},
 		})
 		saved := v.writeBaseline(flags.files.write, judged.report, snapshot, flags.least)
@@ -183,11 +184,13 @@ type judgment struct {
 	// Baseline tells what became of the baseline's entries.
 	Baseline []audit.EntryUse `json:"baseline,omitempty"`
 
+	// report is of the subjects that were asked for, with what every rule says of them, and rules are those that were asked.
 	report     audit.Report
+	rules      []audit.Rule
 	containers map[subjectKey]inspect.Container
-	// subjects are those judged, with what every rule says of them, and rules those that were asked.
-	subjects []audit.Subject
-	rules    []audit.Rule
+	// details are of the containers, and node is where they run.
+	details map[subjectKey]inspect.Report
+	node    inspect.Node
 	// unfound says why containers that were named are not among them.
 	unfound error
 }
@@ -224,8 +227,9 @@ func judge(s inspect.Snapshot, refs []string, flags auditFlags) (judgment, error
 	if len(refs) == 0 {
 		chosen = s.Containers // with sandboxes and ended ones
 	}
-	containers := map[subjectKey]inspect.Container{}
+	containers, details := map[subjectKey]inspect.Container{}, map[subjectKey]inspect.Report{}
 	for _, r := range chosen {
+		details[subjectKey{r.Namespace, r.ID}] = r
 		containers[subjectKey{r.Namespace, r.ID}] = r.Container
 	}
 	report.Subjects = slices.DeleteFunc(report.Subjects, func(s audit.Subject) bool {
@@ -233,7 +237,8 @@ func judge(s inspect.Snapshot, refs []string, flags auditFlags) (judgment, error
 		return s.Node && len(refs) > 0 || !s.Node && !isChosen
 	})
 	j := judgment{
-		Time: report.Time, Findings: []finding{}, containers: containers, subjects: report.Subjects, rules: rulesUnder(flags.options), unfound: err,
+		Time: report.Time, Findings: []finding{}, containers: containers, rules: rulesUnder(flags.options), unfound: err,
+		details: details, node: s.Node,
 		Missing: append([]string{}, report.Missing...), MissingSockets: append([]string{}, report.MissingSockets...),
 		Baseline: report.Baseline, report: report,
 	}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -137,7 +138,13 @@ func junitOf(t *testing.T, j judgment) []byte {
 	return written(t, func(w io.Writer) error { return writeJUnit(w, j) })
 }
 
+func htmlOf(t *testing.T, j judgment) []byte {
+	t.Helper()
+	return written(t, func(w io.Writer) error { return writeHTML(w, j, sampleBuild) })
+}
+
 func TestReportFormats(t *testing.T) {
+	golden(t, "audit.html", htmlOf(t, sample(t)))
 	golden(t, "audit.sarif", sarifOf(t, sample(t)))
 	golden(t, "audit.junit.xml", junitOf(t, sample(t)))
 	s := smallNode(t)
@@ -223,7 +230,7 @@ func TestSARIFSays(t *testing.T) {
 		if name == "evil" {
 			want = []string{noteMissing, noteSockets}
 		}
-		if unknownVerdicts(j.Findings) != nil {
+		if unknownVerdicts(notAccepted(j.Findings)) != nil {
 			want = append(want, noteUnknown)
 		}
 		if !slices.Equal(notes, want) {
@@ -288,8 +295,8 @@ func TestJUnitSays(t *testing.T) {
 		if err := xml.Unmarshal(data, &read); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if len(read.Suites) != len(j.subjects)+1 {
-			t.Fatalf("%s: %d suites of %d subjects", name, len(read.Suites), len(j.subjects))
+		if len(read.Suites) != len(j.report.Subjects)+1 {
+			t.Fatalf("%s: %d suites of %d subjects", name, len(read.Suites), len(j.report.Subjects))
 		}
 		counts := map[string]int{}
 		for n, suite := range read.Suites {
@@ -308,7 +315,7 @@ func TestJUnitSays(t *testing.T) {
 						want = "error" // something is missing
 					}
 				} else {
-					r := j.subjects[n-1].Results[m]
+					r := j.report.Subjects[n-1].Results[m]
 					want = map[audit.Verdict]string{audit.Pass: "pass", audit.Fail: "failure", audit.Unknown: "error", audit.NotApplicable: "skipped"}[r.Verdict]
 					if r.Severity < j.Least && want != "pass" {
 						want = "skipped"
@@ -347,7 +354,7 @@ func TestAccepted(t *testing.T) {
 			j.Findings[n].Accepted = why
 		}
 	}
-	for _, s := range j.subjects {
+	for _, s := range j.report.Subjects {
 		for n := range s.Results {
 			if s.Results[n].Rule == "privileged" && s.Results[n].Verdict == audit.Fail {
 				s.Results[n].Accepted = why
@@ -376,9 +383,9 @@ func TestAccepted(t *testing.T) {
 // TestReportsAreEscaped: nothing that a container controls reaches the terminal as it is.
 func TestReportsAreEscaped(t *testing.T) {
 	j := judgedBy(evilNode(t), nil, audit.Options{})
-	for name, data := range map[string][]byte{"sarif": sarifOf(t, j), "junit": junitOf(t, j)} {
+	for name, data := range map[string][]byte{"sarif": sarifOf(t, j), "junit": junitOf(t, j), "html": withoutOwn(htmlOf(t, j))} {
 		for _, line := range strings.Split(string(data), "\n") {
-			if escapeLine(line) != line {
+			if strings.ContainsFunc(line, func(r rune) bool { return !strconv.IsPrint(r) }) {
 				t.Errorf("%s: raw: %q", name, line)
 			}
 		}
@@ -392,7 +399,7 @@ func TestReportsAreEscaped(t *testing.T) {
 func TestReportsAreStable(t *testing.T) {
 	for range 3 {
 		a, b := judgedBy(recordedNode(t, "2.4"), nil, audit.Options{}), judgedBy(recordedNode(t, "2.4"), nil, audit.Options{})
-		if !bytes.Equal(sarifOf(t, a), sarifOf(t, b)) || !bytes.Equal(junitOf(t, a), junitOf(t, b)) {
+		if !bytes.Equal(sarifOf(t, a), sarifOf(t, b)) || !bytes.Equal(htmlOf(t, a), htmlOf(t, b)) || !bytes.Equal(junitOf(t, a), junitOf(t, b)) {
 			t.Fatal("it differs")
 		}
 	}

@@ -65,7 +65,7 @@ func writeJUnit(w io.Writer, j judgment) error {
 		rules[r.ID] = r
 	}
 	suites := []junitSuite{completeness(j.Missing, j.MissingSockets, j.unfound)}
-	for _, s := range j.subjects {
+	for _, s := range j.report.Subjects {
 		suite := newSuite(s)
 		for _, r := range s.Results {
 			suite.Cases = append(suite.Cases, junitResult(suite.Name, rules[r.Rule], r, acceptance(s, r), j.Least))

@@ -26,13 +26,14 @@ const (
 	// Those of an audit only, for programs and people that know nothing of rtinspect.
 	formatSARIF = "sarif"
 	formatJUnit = "junit"
+	formatHTML  = "html"
 )
 
 // formatsOf returns the formats of a command, but go-template.
 func formatsOf(command string) []string {
 	list := []string{formatTable, formatWide, formatJSON, formatYAML}
 	if command == auditName {
-		list = append(list, formatSARIF, formatJUnit)
+		list = append(list, formatSARIF, formatJUnit, formatHTML)
 	}
 	return list
 }

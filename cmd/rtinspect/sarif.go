@@ -182,7 +182,7 @@ func sarifInvocation(j judgment) *garif.Invocation {
 			note(noteNotFound, garif.ResultLevel_Error, part.Error())
 		}
 	}
-	if err := unknownVerdicts(j.Findings); err != nil {
+	if err := unknownVerdicts(notAccepted(j.Findings)); err != nil {
 		note(noteUnknown, garif.ResultLevel_Warning, err.Error()+": the results of kind open")
 	}
 	return i

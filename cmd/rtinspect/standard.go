@@ -26,7 +26,7 @@ func standardFlags() []cli.Flag {
 var notWithStandard = []string{"severity", "rule", "skip-rule", "fail-on", "baseline", "write-baseline"}
 
 // notForStandard are the formats of findings: a control has no severity.
-var notForStandard = []string{formatSARIF}
+var notForStandard = []string{formatSARIF, formatHTML}
 
 // assessment reads the flags of a standard; ok is false without one.
 func assessment(c *cli.Context) (o audit.AssessOptions, ok bool, err error) {
