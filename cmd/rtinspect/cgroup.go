@@ -26,8 +26,9 @@ func (v *invocation) cgroupCommand() *cli.Command {
 		Description: "For one container or process: its control groups; each limit as requested, declared, set on its own group, and " +
 			"in force, which is the least of all groups above and of what the machine has, with the level that sets it; usage, " +
 			"processes killed for lack of memory, throttling and pressure. For several, or without arguments for every running " +
-			"container: a line each. Wide adds every level. A process needs no runtime. Tables have units, JSON and YAML have " +
-			"bytes and microseconds; both are an array, of one item too.",
+			"container: a line each. Wide adds every level. In a node that is a container itself, as with kind, nobody sees what " +
+			"limits the node from outside: a limit is \"at most\" then. A process needs no runtime. Tables have units, JSON and YAML " +
+			"have bytes and microseconds; both are an array, of one item too.",
 		UsageText: "rtinspect cgroup\nrtinspect cgroup web\nrtinspect cgroup --pid 4012\nrtinspect cgroup web -o wide\n" +
 			"rtinspect cgroup -o json | jq '.[] | {name, memory: .cgroup.inForce.value.effective.memory.least.limit.value}'",
 		Flags:  append(listFlags(), pidFlag()),
