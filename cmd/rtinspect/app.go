@@ -28,7 +28,7 @@ func (v *invocation) execute(args []string) error {
 		v.overview(v.stderr, commands)
 		return &usageError{problem: "a command is missing"}
 	}
-	if err := line.checkSnapshot(); err != nil {
+	if err := errors.Join(line.checkDiff(), line.checkSnapshot()); err != nil {
 		return err
 	}
 	return v.app(commands).Run(line.ordered())
@@ -49,6 +49,7 @@ func (v *invocation) commands() []*cli.Command {
 		v.auditCommand(),
 		v.explainCommand(),
 		v.snapshotCommand(),
+		v.diffCommand(),
 		v.completionCommand(),
 		v.versionCommand(),
 		v.helpCommand(),

@@ -175,7 +175,7 @@ func (p *parser) arguments(current string) []string {
 		return ruleIDs(audit.Rules())
 	case "audit", "caps", "cgroup", "inspect", "ns", "top":
 		return refs(p.line.flags, current)
-	case "sockets":
+	case "sockets", "diff":
 		return []string{completeFiles}
 	}
 	return nil

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -78,10 +80,10 @@ func (v *invocation) withNode(c *cli.Context, o inspect.Options, work func(conte
 	return work(context.Background(), record{s})
 }
 
-// readSnapshot reads a snapshot from a file, or from stdin for the name -.
+// readSnapshot reads a snapshot from a file, or from stdin for the name -, packed with gzip or not.
 func readSnapshot(name string, stdin io.Reader) (inspect.Snapshot, error) {
 	if name == "-" {
-		s, err := inspect.ReadSnapshot(stdin)
+		s, err := unpackSnapshot(stdin)
 		return s, named("stdin", err)
 	}
 	f, err := os.Open(name)
@@ -89,8 +91,20 @@ func readSnapshot(name string, stdin io.Reader) (inspect.Snapshot, error) {
 		return inspect.Snapshot{}, named(name, err)
 	}
 	defer f.Close() //nolint:errcheck // opened for reading
-	s, err := inspect.ReadSnapshot(f)
+	s, err := unpackSnapshot(f)
 	return s, named(name, err)
+}
+
+func unpackSnapshot(r io.Reader) (inspect.Snapshot, error) {
+	b := bufio.NewReader(r)
+	if start, _ := b.Peek(2); string(start) != "\x1f\x8b" {
+		return inspect.ReadSnapshot(b)
+	}
+	unpacked, err := gzip.NewReader(b)
+	if err != nil {
+		return inspect.Snapshot{}, err
+	}
+	return inspect.ReadSnapshot(unpacked)
 }
 
 // named puts the name of a file before what is wrong with it. Nothing is left of the class of the error: that a file may not be
