@@ -38,6 +38,7 @@ type htmlPage struct {
 	Tiles    []htmlCount
 	Notices  []htmlNotice
 	Unknown  []htmlUnknown
+	Decided  bool // no verdict at all is unknown
 	Areas    []audit.Area
 	Rows     []htmlRow
 	Rules    []htmlRule
@@ -184,6 +185,9 @@ func newPage(j judgment, b build) htmlPage {
 		p.Subjects = append(p.Subjects, j.htmlSubject(group, anchors, rules))
 	}
 	p.Unknown = j.unknowns(anchors)
+	p.Decided = !slices.ContainsFunc(j.report.Subjects, func(s audit.Subject) bool {
+		return slices.ContainsFunc(s.Results, func(r audit.Result) bool { return r.Verdict == audit.Unknown })
+	})
 	p.rows(j, anchors, rules)
 	var means []string
 	for _, level := range slices.Backward(audit.Severities()) {

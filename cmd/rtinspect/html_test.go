@@ -150,6 +150,12 @@ func TestPageIsHonest(t *testing.T) {
 	if bytes.Contains(htmlOf(t, j), []byte(">passed<")) {
 		t.Error("a cell says passed")
 	}
+	for n := range j.Findings {
+		j.Findings[n].Accepted = &audit.Acceptance{Reason: "so be it"}
+	}
+	if page := htmlOf(t, j); bytes.Contains(page, []byte("was decided")) || !bytes.Contains(page, []byte("Nothing but what is accepted")) {
+		t.Error("what is accepted and unknown counts as decided")
+	}
 	j.Findings, j.Missing = nil, []string{"gone"}
 	if got := j.headline(); got != "Nothing found; containers may be missing" {
 		t.Errorf("headline %q", got)
