@@ -203,8 +203,10 @@ func doubts(old, new Snapshot, pairs []Pair, rebooted bool) []string {
 		name    string
 		missing []string
 	}{
-		{"containers of the old snapshot", old.Missing}, {"containers of the new snapshot", new.Missing},
-		{"sockets of the old snapshot", old.MissingSockets}, {"sockets of the new snapshot", new.MissingSockets},
+		{"containers of the old snapshot", old.Missing},
+		{"containers of the new snapshot", new.Missing},
+		{"sockets of the old snapshot", old.MissingSockets},
+		{"sockets of the new snapshot", new.MissingSockets},
 	} {
 		for _, cause := range s.missing {
 			list = append(list, s.name+" may be missing: "+cause)

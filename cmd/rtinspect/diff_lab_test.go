@@ -81,7 +81,9 @@ func TestLabDiff(t *testing.T) {
 		}
 	}
 	limits := got[want[1]]
-	if !slices.ContainsFunc(limits, func(l string) bool { return strings.HasPrefix(l, "in force cgroup.memory.max ") && strings.HasSuffix(l, " > 100663296") }) ||
+	if !slices.ContainsFunc(limits, func(l string) bool {
+		return strings.HasPrefix(l, "in force cgroup.memory.max ") && strings.HasSuffix(l, " > 100663296")
+	}) ||
 		slices.ContainsFunc(limits, func(l string) bool { return !strings.Contains(l, " cgroup.") }) {
 		t.Errorf("the limit is told as %q", limits)
 	}
@@ -112,7 +114,9 @@ func sortedKeys[V any](m map[string]V) []string {
 // extraPod makes a pod that the lab has not, without containers, and returns its id.
 func extraPod(t *testing.T) string {
 	t.Helper()
-	var status struct{ Info struct{ Config map[string]any } }
+	var status struct {
+		Info struct{ Config map[string]any }
+	}
 	first := strings.Fields(crictl(t, "pods", "-q", "--name", "^pod-default-caps$"))[0]
 	if err := json.Unmarshal([]byte(crictl(t, "inspectp", first)), &status); err != nil {
 		t.Fatal(err)
