@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -21,14 +22,16 @@ type container struct {
 	// tells it from a later one with the same id.
 	told    bool
 	created time.Time
+	// by is when it was created at the latest: a record made after that is of a later one.
+	by time.Time
 	// declared is the limit of its memory in the specification.
 	declared cgroup.Limit
 	// processes are by exec id; the first process has none.
 	processes map[string]*process
 	// waits are for the ends of processes, also of such as are not told yet.
 	waits map[string]*wait
-	// past are the pids of its processes that have ended and were told.
-	past []int
+	// past are its processes that have ended and were told.
+	past []past
 
 	held    []*held
 	touched time.Time // the last event
@@ -51,6 +54,20 @@ type process struct {
 	pause  time.Duration
 	memory *memory // nil when not known
 	kills  kills
+	paused bool
+}
+
+// past is a process that has ended.
+type past struct {
+	exec string
+	pid  int
+	at   time.Time // when it was told
+}
+
+// is tells whether an event that comes now is of that process, and comes late. An id
+// of an exec is given once, a pid again and again.
+func (p past) is(exec string, pid int) bool {
+	return p.exec == exec && p.pid == pid && (exec != "" || time.Since(p.at) < lateBy)
 }
 
 // stage is how far a process was told.
@@ -66,6 +83,7 @@ const (
 // wait is containerd's answer to how a process ended.
 type wait struct {
 	session *session
+	added   bool      // that the process was made ready was told
 	at      time.Time // of the answer; zero while there is none
 	exit    runtimeapi.Exit
 	err     error
@@ -81,6 +99,15 @@ type held struct {
 	next   bool      // it is of the next container with the id
 	member *inspect.Member
 	kill   *kill // from the kernel's log, not from containerd
+	// process is what containerd has of the process that was run; nil while it was not
+	// asked, or has not answered.
+	process *runtimeapi.TaskTruth
+	asking  bool
+}
+
+// gone tells whether the process that the event names was there and has ended.
+func (h *held) gone() bool {
+	return h.member != nil && errors.Is(h.member.Alive(), inspect.ErrNoProcess)
 }
 
 // look is what containerd and the kernel told of the container at one time.
@@ -94,6 +121,7 @@ type look struct {
 func (r *reducer) add(k key) *container {
 	c := &container{
 		key: k, who: Container{ID: k.id}, processes: map[string]*process{}, waits: map[string]*wait{},
+		past: slices.Clone(r.gone.graves[k].past), // of those before, with the same id
 	}
 	r.state[k] = c
 	return c
@@ -150,6 +178,18 @@ func (c *container) describe() *Container {
 	return &who
 }
 
+// isOf tells whether what containerd has is of this container, not of a later one with
+// its id.
+func (c *container) isOf(t runtimeapi.Truth) bool {
+	switch {
+	case !t.Exists:
+		return false
+	case !c.created.IsZero():
+		return c.created.Equal(t.Created)
+	}
+	return c.by.IsZero() || !t.Created.After(c.by)
+}
+
 // pidOf returns the process that an event names, 0 for none.
 func pidOf(e Event) int {
 	switch d := e.Detail.(type) {
@@ -184,11 +224,12 @@ func (r *reducer) arrive(e Event) {
 	switch {
 	case c == nil && r.gone.knows(k, e):
 		return // told already
-	case c == nil && len(r.state) >= mostContainers:
+	case c == nil && (len(r.state) >= mostContainers || r.strangers >= mostStrangers):
 		r.unconfirmed(e, "not checked: too many containers")
 		return
 	case c == nil:
 		c = r.add(k)
+		r.strangers++
 	case len(c.held) >= mostHeld:
 		r.unconfirmed(e, "not checked: too many events of it wait")
 		return
@@ -218,7 +259,12 @@ func (c *container) isNext(h *held) bool {
 	}
 	begun := slices.ContainsFunc(c.held, func(h *held) bool { return h.next })
 	pid := pidOf(h.Event)
-	return begun && (pid == 0 || (c.task() == nil || c.task().pid != pid) && !slices.Contains(c.past, pid))
+	return begun && (pid == 0 || (c.task() == nil || c.task().pid != pid) && !c.had(h.Exec, pid))
+}
+
+// had tells whether a process was told, and has ended.
+func (c *container) had(exec string, pid int) bool {
+	return slices.ContainsFunc(c.past, func(p past) bool { return p.is(exec, pid) })
 }
 
 // meet opens the process that an event names, and asks for its end, before it can
@@ -227,13 +273,18 @@ func (r *reducer) meet(c *container, h *held) {
 	switch h.Topic {
 	case TopicTaskCreate, TopicTaskStart, TopicTaskExecStarted:
 		p := c.processes[h.Exec]
-		if p != nil && p.pid == pidOf(h.Event) && p.member != nil {
+		if p != nil && p.pid == pidOf(h.Event) && p.member != nil || h.member != nil {
 			break
 		}
 		if r.session != nil {
 			h.member, _ = r.session.inspector.Member(c.id, pidOf(h.Event)) // nil: the kernel does not tell
 		}
 	case TopicTaskExecAdded:
+	case TopicTaskExit:
+		if h.Exec == "" || c.processes[h.Exec] != nil || c.had(h.Exec, pidOf(h.Event)) {
+			return
+		}
+		// It was run before the stream began, and can still be asked for.
 	default:
 		return
 	}
@@ -253,11 +304,14 @@ func (r *reducer) await(c *container, exec string) {
 	if r.session == nil || w.pending() && w.session == r.session {
 		return
 	}
+	if p := c.processes[exec]; p != nil && p.stage < exited && p.wait.known() || w == nil && !c.waitsFor(exec) {
+		return
+	}
 	if w.known() && (c.processes[exec] == nil || c.processes[exec].wait != w) {
 		return // the answer is not used yet
 	}
 	s := r.session
-	w = &wait{session: s}
+	w = &wait{session: s, added: w != nil && w.added}
 	c.waits[exec] = w
 	if p := c.processes[exec]; p != nil && p.stage < exited && !p.wait.known() {
 		p.wait = w
@@ -273,8 +327,42 @@ func (r *reducer) await(c *container, exec string) {
 	})
 }
 
+// waitsFor makes room for one more answer. There is none for more than a thousand made-up
+// processes at once.
+func (c *container) waitsFor(exec string) bool {
+	if exec == "" || len(c.waits) < mostHeld {
+		return true
+	}
+	maps.DeleteFunc(c.waits, func(exec string, w *wait) bool {
+		return exec != "" && c.processes[exec] == nil && !w.pending() && time.Since(w.at) > hold
+	})
+	return len(c.waits) < mostHeld
+}
+
+// askProcess asks containerd for the process that an event says was run.
+func (r *reducer) askProcess(c *container, h *held) {
+	if h.asking || r.session == nil {
+		return
+	}
+	s := r.session
+	h.asking = true
+	r.work(func() func() {
+		t := s.conn.TaskTruth(s.ctx, c.namespace, c.id, h.Exec)
+		return func() {
+			h.asking = false
+			if r.session == s {
+				h.process = &t
+			}
+			r.settle(c)
+		}
+	})
+}
+
 // settle tells what can be told of a container, in the order of cause and effect.
 func (r *reducer) settle(c *container) {
+	if r.state[c.key] != c {
+		return // an answer came after its end
+	}
 	for len(c.held) > 0 {
 		h := c.first()
 		v, why := r.judge(c, h)
@@ -373,12 +461,14 @@ func topicRank(h *held) int {
 		return 1
 	case h.Topic == TopicTaskStart:
 		return 2
+	case h.Topic == TopicTaskExecAdded:
+		return 3
 	case h.Topic == TopicTaskExit && h.Exec == "":
-		return 4
-	case h.Topic == TopicTaskDelete:
 		return 5
+	case h.Topic == TopicTaskDelete:
+		return 6
 	}
-	return 3
+	return 4
 }
 
 // lacks tells whether something that must have happened before was not told.
@@ -397,7 +487,7 @@ func (c *container) lacks(h *held) bool {
 		return p == nil || p.stage < started
 	case TopicTaskDelete:
 		return p == nil || p.stage < exited
-	case TopicTaskExecStarted, TopicTaskOOM:
+	case TopicTaskExecStarted, TopicTaskOOM, TopicTaskPaused, TopicTaskResumed:
 		return c.task() == nil || c.task().stage < started
 	}
 	return !c.told
@@ -423,6 +513,7 @@ func (r *reducer) fill(c *container, h *held) {
 		}
 	case TopicTaskExit, TopicTaskDelete:
 		if h.Exec != "" {
+			r.fillExec(c, h, p)
 			break
 		}
 		if p == nil {
@@ -432,6 +523,13 @@ func (r *reducer) fill(c *container, h *held) {
 			exit := h.Detail.(TaskExit)
 			r.tellExit(c, "", p, exit, Event{Time: h.Time, Source: Missed, Confirmed: Confirmed, Why: "it was deleted"})
 		}
+	case TopicTaskPaused, TopicTaskResumed:
+		if p == nil {
+			p = r.tellTask(c, c.look.truth.Task.PID, Missed, h.Time, nil)
+		}
+		if p.stage < started {
+			r.tellStarted(c, p, Missed, h.Time)
+		}
 	case TopicTaskOOM, TopicTaskExecStarted:
 		if p := c.task(); p != nil && p.stage < started {
 			r.tellStarted(c, p, Missed, h.Time)
@@ -439,9 +537,21 @@ func (r *reducer) fill(c *container, h *held) {
 	}
 }
 
+// fillExec tells that a process was run of which only the end is told, unless it was
+// run before the stream began.
+func (r *reducer) fillExec(c *container, h *held, p *process) {
+	if w := c.waits[h.Exec]; p != nil || w == nil || !w.added {
+		return
+	}
+	r.tell(c, Event{
+		Time: h.Time, Topic: TopicTaskExecStarted, Exec: h.Exec, Source: Missed, Confirmed: Confirmed, Why: byAnswer,
+		Detail: ExecStarted{PID: pidOf(h.Event), Args: inspect.UnknownFact[[]string](errEnded)},
+	})
+}
+
 // tidy looks after what containerd may have lost when no event waits.
 func (r *reducer) tidy(c *container) {
-	if len(c.held) > 0 {
+	if len(c.held) > 0 || r.state[c.key] != c {
 		return
 	}
 	wanted := c.reconcile != ""
@@ -466,6 +576,10 @@ func (r *reducer) tidy(c *container) {
 
 // attend goes on with a container that waits.
 func (r *reducer) attend(c *container) {
+	if r.state[c.key] != c {
+		delete(r.busy, c)
+		return
+	}
 	if len(c.held) > 0 {
 		r.settle(c)
 		return
@@ -480,8 +594,7 @@ func (r *reducer) attend(c *container) {
 		case p.stage < exited && p.wait.known() && now.Sub(p.wait.at) > hold:
 			r.endUntold(c, exec, p)
 		case p.stage < exited && exec != "" && p.wait != nil && !p.wait.pending() && now.Sub(p.wait.at) > hold:
-			delete(c.processes, exec) // nothing tells how it ended
-			p.close()
+			r.endUnknown(c, exec, p)
 		case p.stage < exited && p.wait != nil && !p.wait.pending() && now.Sub(p.wait.at) > hold,
 			p.stage == exited && exec == "" && now.After(p.again):
 			r.followUp(c, p)
@@ -492,7 +605,7 @@ func (r *reducer) attend(c *container) {
 
 // reconcile applies a truth that is newer than the list and all events.
 func (r *reducer) reconcile(c *container) {
-	t, ok := r.truth(c, c.touched)
+	t, ok := r.raw(c, c.touched)
 	hangs := c.look.err != nil && c.look.began.Sub(c.touched) > giveUp
 	if !ok && !hangs {
 		return
@@ -510,10 +623,25 @@ func (r *reducer) reconcile(c *container) {
 // endUntold tells of an end that containerd answered and did not publish.
 func (r *reducer) endUntold(c *container, exec string, p *process) {
 	exit := TaskExit{PID: p.pid, Code: inspect.KnownFact(p.wait.exit.Code, waitSource), Time: p.wait.exit.Time.UTC()}
-	if exec == "" && p.stage < started && p.ran {
-		r.tellStarted(c, p, Missed, exit.Time)
+	source := p.wait.session.source(exit.Time)
+	r.tellExit(c, exec, p, exit, Event{Time: exit.Time, Source: source, Confirmed: Confirmed, Why: "containerd answered it, but published nothing"})
+}
+
+// endUnknown tells of the end of a process that was run, when containerd has it no more
+// and nothing told how it ended. What it says of another containerd, or when it cannot
+// tell, is no answer: then it is asked again.
+func (r *reducer) endUnknown(c *container, exec string, p *process) {
+	gone, known := p.gone()
+	if errors.Is(p.wait.err, runtimeapi.ErrNoTask) && (gone || !known) {
+		now := time.Now()
+		r.tellExit(c, exec, p, endOf(p, nil), Event{
+			Time: now, Source: p.wait.session.source(p.wait.at.Add(-giveUp)), Confirmed: Confirmed, Why: "containerd has it no more",
+		})
+		return
 	}
-	r.tellExit(c, exec, p, exit, Event{Time: exit.Time, Source: Missed, Confirmed: Confirmed, Why: "containerd answered it, but published nothing"})
+	if p.wait.session != r.session || time.Since(p.wait.at) > giveUp {
+		r.await(c, exec)
+	}
 }
 
 // waitSource is where an exit code is from that no event told.
@@ -526,7 +654,7 @@ func (r *reducer) followUp(c *container, p *process) {
 	if p.stage < exited {
 		since = p.wait.at
 	}
-	t, ok := r.truth(c, since)
+	t, ok := r.raw(c, since)
 	if !ok {
 		return
 	}
@@ -537,5 +665,9 @@ func (r *reducer) followUp(c *container, p *process) {
 	}
 	p.pause = min(max(2*p.pause, deleteAfter), deleteSeldom)
 	p.again = time.Now().Add(p.pause)
-	r.apply(c, t, Missed)
+	source := Missed
+	if end := t.Task.Exit.Time; p.stage < exited && r.session != nil && !end.IsZero() {
+		source = r.session.source(end)
+	}
+	r.apply(c, t, source)
 }

@@ -87,7 +87,7 @@ func TestGraveyard(t *testing.T) {
 	if g.knows(k, e) {
 		t.Error("it knows what was never there")
 	}
-	g.bury(k, e.Time.Add(-1), []int{7})
+	g.bury(k, e.Time.Add(-1), []past{{"", 7, time.Now()}})
 	if !g.knows(k, e) {
 		t.Error("a late event of a process that is gone is news")
 	}

@@ -21,6 +21,7 @@ import (
 	nsapi "github.com/containerd/containerd/api/services/namespaces/v1"
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
 	version "github.com/containerd/containerd/api/services/version/v1"
+	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -29,6 +30,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/rtinspect/rtinspect/events"
 )
@@ -212,7 +214,13 @@ func removeCgroup(folder string) {
 	_ = os.Remove(folder)
 }
 
-func inSpace(ctx context.Context) context.Context { return namespaces.WithNamespace(ctx, space) }
+// inSpace adds the tests' namespace of containerd, unless there is another already.
+func inSpace(ctx context.Context) context.Context {
+	if _, other := namespaces.Namespace(ctx); other {
+		return ctx
+	}
+	return namespaces.WithNamespace(ctx, space)
+}
 
 // program is what a container is to run.
 type program struct {
@@ -323,6 +331,41 @@ func (d *daemon) publish(ctx context.Context, topic string, m proto.Message) err
 	return err
 }
 
+// forward publishes an event whose time and namespace the client says.
+func (d *daemon) forward(ctx context.Context, at *timestamppb.Timestamp, topic string, m proto.Message) error {
+	event, err := anypb.New(m)
+	if err != nil {
+		return err
+	}
+	event.TypeUrl = strings.TrimPrefix(event.GetTypeUrl(), "type.googleapis.com/")
+	_, err = eventsapi.NewEventsClient(d.conn).Forward(inSpace(ctx), &eventsapi.ForwardRequest{
+		Envelope: &types.Envelope{Timestamp: at, Namespace: space, Topic: topic, Event: event},
+	})
+	return err
+}
+
+// pause has a task wait, resume go on.
+func (d *daemon) pause(ctx context.Context, id string) error {
+	_, err := tasks.NewTasksClient(d.conn).Pause(inSpace(ctx), &tasks.PauseTaskRequest{ContainerID: id})
+	return err
+}
+
+func (d *daemon) resume(ctx context.Context, id string) error {
+	_, err := tasks.NewTasksClient(d.conn).Resume(inSpace(ctx), &tasks.ResumeTaskRequest{ContainerID: id})
+	return err
+}
+
+// endExec waits for the end of a process that was run, deletes it and returns its exit status.
+func (d *daemon) endExec(ctx context.Context, id, name string) (uint32, error) {
+	client := tasks.NewTasksClient(d.conn)
+	end, err := client.Wait(inSpace(ctx), &tasks.WaitRequest{ContainerID: id, ExecID: name})
+	if err != nil {
+		return 0, err
+	}
+	_, err = client.DeleteProcess(inSpace(ctx), &tasks.DeleteProcessRequest{ContainerID: id, ExecID: name})
+	return end.GetExitStatus(), err
+}
+
 // exec runs a process in a container and does not wait for its end.
 func (d *daemon) exec(ctx context.Context, id, name string, caps []string, args ...string) error {
 	value, err := json.Marshal(specs.Process{
@@ -360,7 +403,7 @@ func listen(t testing.TB, o events.Options) *listener {
 func listenTo(t testing.TB, stream func(context.Context) iter.Seq2[events.Event, error]) *listener {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &listener{t: t, found: make(chan events.Event, 1_000_000), end: cancel, done: make(chan error, 1)}
+	l := &listener{t: t, found: make(chan events.Event, 100_000), end: cancel, done: make(chan error, 1)}
 	go func() {
 		var end error
 		for e, err := range stream(ctx) {

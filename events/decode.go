@@ -2,6 +2,7 @@ package events
 
 import (
 	"strings"
+	"time"
 
 	api "github.com/containerd/containerd/api/events"
 	"google.golang.org/protobuf/proto"
@@ -15,7 +16,13 @@ import (
 // decode reads an envelope. What a topic's type does not fit, or is of an unknown
 // type, stays raw: anybody can publish anything under any topic.
 func decode(v runtimeapi.Envelope) Event {
-	e := Event{Time: v.Time.UTC(), Topic: v.Topic, Namespace: v.Namespace, Source: Published, Confirmed: Unchecked}
+	e := Event{
+		Time: v.Time.UTC(), Topic: v.Topic, Namespace: v.Namespace, Source: Published, Confirmed: Unchecked,
+		size: len(v.Topic) + len(v.TypeURL) + len(v.Value),
+	}
+	if e.Topic == ours || strings.HasPrefix(e.Topic, ours+"/") {
+		e.Topic = published + e.Topic
+	}
 	read := readers[v.Topic]
 	if read.message == nil || !isType(v.TypeURL, read.message) {
 		e.Detail = Raw{TypeURL: v.TypeURL, Value: v.Value}
@@ -62,10 +69,17 @@ func ended(e *Event, id, exec string, pid, code uint32, at *timestamppb.Timestam
 		e.Exec = exec
 	}
 	x := TaskExit{PID: int(pid), Code: inspect.KnownFact(code, "containerd's event")}
-	if at.GetSeconds() > 0 { // the zero time of Go is before
-		x.Time = at.AsTime()
-	}
+	x.Time = timeOf(at)
 	e.Detail = x
+}
+
+// timeOf returns zero for what is no time, or for none: the zero time of Go is before
+// that of protobuf.
+func timeOf(at *timestamppb.Timestamp) time.Time {
+	if at.GetSeconds() <= 0 || !at.IsValid() {
+		return time.Time{}
+	}
+	return at.AsTime()
 }
 
 var readers = map[string]reader{
@@ -135,7 +149,7 @@ var readers = map[string]reader{
 	TopicSandboxStart:    typed(func(e *Event, m *api.SandboxStart) { e.Detail = Sandbox{ID: m.GetSandboxID()} }),
 	TopicSandboxExit: typed(func(e *Event, m *api.SandboxExit) {
 		code := m.GetExitStatus()
-		e.Detail = Sandbox{ID: m.GetSandboxID(), Code: &code, Time: m.GetExitedAt().AsTime()}
+		e.Detail = Sandbox{ID: m.GetSandboxID(), Code: &code, Time: timeOf(m.GetExitedAt())}
 	}),
 }
 

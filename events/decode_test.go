@@ -121,3 +121,43 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// TestDecodeTimes: a time that is none is zero, rather than one that cannot be written.
+func TestDecodeTimes(t *testing.T) {
+	for _, at := range []*timestamppb.Timestamp{nil, {}, {Seconds: 1 << 60}, {Seconds: -62135596800}, {Seconds: 1, Nanos: -1}} {
+		for _, m := range []proto.Message{
+			&api.TaskExit{ContainerID: "c", ID: "c", ExitedAt: at}, &api.SandboxExit{SandboxID: "s", ExitedAt: at},
+		} {
+			topic := TopicTaskExit
+			if _, ok := m.(*api.SandboxExit); ok {
+				topic = TopicSandboxExit
+			}
+			e := decode(encode(t, topic, m))
+			var got time.Time
+			switch d := e.Detail.(type) {
+			case TaskExit:
+				got = d.Time
+			case Sandbox:
+				got = d.Time
+			default:
+				t.Errorf("%v: %T", at, d)
+			}
+			if !got.IsZero() {
+				t.Errorf("%v: %v", at, got)
+			}
+		}
+	}
+}
+
+// TestDecodeOurs: what somebody publishes in our name has another.
+func TestDecodeOurs(t *testing.T) {
+	for _, topic := range []string{TopicLive, TopicGap, TopicDropped, TopicFinding, "/rtinspect"} {
+		e := decode(runtimeapi.Envelope{Topic: topic})
+		if e.Topic != "/published"+topic || e.Source != Published || value(e) != 0 {
+			t.Errorf("%s: %+v", topic, e)
+		}
+	}
+	if e := decode(runtimeapi.Envelope{Topic: "/rtinspector"}); e.Topic != "/rtinspector" {
+		t.Errorf("%+v", e)
+	}
+}

@@ -11,7 +11,10 @@
 //
 // It changes nothing in containerd and in no container. To know that containerd
 // has registered the subscription, it publishes an empty event of its own below
-// /rtinspect/registered until that comes back: there is no other proof.
+// /rtinspect/registered until that comes back: containerd answers nothing before the
+// first event, and no call that only reads makes one, so there is no other proof.
+// Whoever reads all of containerd's events sees it; the CRI, Docker and nerdctl choose
+// by topic and do not. [Options.NoMarker] leaves it out, and the certainty with it.
 //
 // Do not use it to count what happened to images, snapshots and content: of these
 // containerd's events are passed on as they are, and after a gap nothing tells what

@@ -31,6 +31,8 @@ type Event struct {
 	// Detail is what the topic has besides: a [TaskExit], an [OOM]; nil when it
 	// has nothing.
 	Detail Detail `json:"detail,omitempty"`
+
+	size int // bytes, as containerd sent it
 }
 
 // The topics of containerd. In a topic of containerd that is not among them, the
@@ -65,10 +67,13 @@ const (
 	TopicSandboxExit      = "/sandboxes/exit"
 )
 
-// The topics of our own. No filter leaves out the first three.
+// The topics of our own. No filter leaves out the first three. What somebody else
+// publishes below /rtinspect is told below /published/rtinspect, and cannot be taken
+// for one of them.
 const (
 	// TopicLive tells that the subscription is proved and what was there before
-	// is known: whatever happens from here on is told. It is told once.
+	// is known: whatever happens from here on is told. It is told once. With
+	// [Options.NoMarker] it is [Unchecked], as nothing is proved.
 	TopicLive = "/rtinspect/live"
 	// TopicGap tells that containerd could not be heard for a time, see [Gap].
 	// What follows with the source [Reconciled] is what is known to have
@@ -82,6 +87,13 @@ const (
 
 // Source tells where an event comes from.
 type Source string
+
+// ours is what our topics begin with, published what is put before those of others that
+// do.
+const (
+	ours      = "/rtinspect"
+	published = "/published"
+)
 
 // The sources.
 const (
@@ -114,7 +126,8 @@ const (
 	// is known of the container.
 	Unconfirmed Confirmation = "unconfirmed"
 	// Unchecked: there is nothing to check it against, as for images, snapshots,
-	// content, namespaces, sandboxes and unknown topics.
+	// content, namespaces, sandboxes, checkpoints and unknown topics, and for an
+	// update of a container that was updated again meanwhile.
 	Unchecked Confirmation = "unchecked"
 )
 

@@ -117,7 +117,11 @@ func (f filter) server() []string {
 		if strings.HasPrefix(pattern, "/tasks/") || strings.HasPrefix(pattern, "/containers/") {
 			continue
 		}
-		topics = append(topics, fmt.Sprintf("topic~=%q", "^"+regexp.QuoteMeta(pattern[:indexMeta(pattern)])))
+		literal := pattern[:indexMeta(pattern)]
+		if strings.HasPrefix(literal, published) {
+			literal = ours + "/" // as which it is published
+		}
+		topics = append(topics, fmt.Sprintf("topic~=%q", "^"+regexp.QuoteMeta(literal)))
 	}
 	namespaces := []string{""}
 	if len(f.namespaces) > 0 {

@@ -92,16 +92,20 @@ func TestServerFilter(t *testing.T) {
 		{"k8s.io", "/snapshot/remove"},
 		{"moby", "/tasks/exit"},
 		{"moby", "/images/create"},
+		{"k8s.io", "/rtinspect/gap"},
 	}
 	for _, tt := range []struct {
 		options Options
 		want    []int
 	}{
-		{Options{}, []int{0, 1, 2, 3, 4, 5}},
+		{Options{}, []int{0, 1, 2, 3, 4, 5, 6}},
 		{Options{Topics: []string{"/tasks/oom"}}, []int{0, 1, 4}},
 		{Options{Topics: []string{"/images/*"}}, []int{0, 1, 2, 4, 5}},
 		{Options{Namespaces: []string{"moby"}}, []int{4, 5}},
 		{Options{Namespaces: []string{"moby"}, Topics: []string{"/images/c?eate", "/tasks"}}, []int{4, 5}},
+		{Options{Topics: []string{"/published/rtinspect"}}, []int{0, 1, 4, 6}},
+		{Options{Topics: []string{`/images/"||topic~="`, `/snapshot/\x`}}, []int{0, 1, 3, 4}},
+		{Options{Namespaces: []string{`moby",topic=="/images/create`, `k8s.io"`}}, nil},
 		{Options{Namespaces: []string{"k8s.io", `a"b`}, Topics: []string{"/snapshot"}}, []int{0, 1, 3}},
 	} {
 		filter, err := filters.ParseAll(filterOf(tt.options).server()...)

@@ -3,6 +3,7 @@ package events
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -33,9 +34,18 @@ const (
 	byAnswer = "containerd answered how it ended"
 )
 
-// truth returns what containerd and the kernel told of a container after a time, and
-// asks for it when that is not known yet.
+// truth returns what containerd told of a container after a time, and asks for it when
+// that is not known yet. What it has of a later one with the id is nothing of this.
 func (r *reducer) truth(c *container, after time.Time) (runtimeapi.Truth, bool) {
+	t, ok := r.raw(c, after)
+	if ok && c.told && !c.isOf(t) {
+		t = runtimeapi.Truth{Namespace: c.namespace, ID: c.id}
+	}
+	return t, ok
+}
+
+// raw returns it whichever it is of.
+func (r *reducer) raw(c *container, after time.Time) (runtimeapi.Truth, bool) {
 	if c.look.err == nil && c.look.began.After(after) {
 		return c.look.truth, true
 	}
@@ -81,7 +91,7 @@ func (c *container) wantsReport() bool {
 // looked takes a look in.
 func (r *reducer) looked(c *container, l look) {
 	c.look = l
-	if l.report != nil && (!c.told || c.created.IsZero() || c.created.Equal(l.truth.Created)) {
+	if l.report != nil && (!c.told || c.isOf(l.truth)) {
 		c.named(l.report.Container)
 		if declared, ok := l.report.Cgroup.Declared.Value(); ok {
 			c.declared = declared.Memory
@@ -114,9 +124,12 @@ func (c *container) contradicts(h *held) string {
 		return ""
 	}
 	t := c.look.truth
+	if c.told && !c.isOf(t) {
+		return ""
+	}
 	same := t.Task.State != "" && t.Task.PID == pidOf(h.Event)
 	switch {
-	case h.Topic == TopicContainerDelete && t.Exists && (c.created.IsZero() || c.created.Equal(t.Created)):
+	case h.Topic == TopicContainerDelete && t.Exists:
 		return "containerd still has the container"
 	case h.Topic == TopicTaskDelete && same:
 		return "containerd still has the task"
@@ -130,6 +143,8 @@ func (r *reducer) judgeTopic(c *container, h *held) (verdict, string) {
 	switch h.Topic {
 	case TopicContainerCreate:
 		return r.judgeCreate(c, h)
+	case TopicContainerUpdate:
+		return r.judgeUpdate(c, h)
 	case TopicContainerDelete:
 		return r.judgeGone(c, h)
 	case TopicTaskCreate:
@@ -142,6 +157,8 @@ func (r *reducer) judgeTopic(c *container, h *held) (verdict, string) {
 		return r.judgeDelete(c, h)
 	case TopicTaskOOM:
 		return r.judgeOOM(c, h)
+	case TopicTaskExecAdded:
+		return r.judgeExecAdded(c, h)
 	case TopicTaskExecStarted:
 		return r.judgeExec(c, h)
 	case TopicTaskPaused:
@@ -154,8 +171,8 @@ func (r *reducer) judgeTopic(c *container, h *held) (verdict, string) {
 
 // evident tells whether the container or its task is known to have been there, now
 // that containerd has no record of it any more.
-func (c *container) evident(h *held) (bool, string) {
-	if h.member != nil || slices.ContainsFunc(c.held, func(h *held) bool { return h.member != nil }) {
+func (r *reducer) evident(c *container, h *held) (bool, string) {
+	if (h.member != nil || slices.ContainsFunc(c.held, func(h *held) bool { return h.member != nil })) && !r.hasTwin(c) {
 		return true, byKernel
 	}
 	for _, w := range c.waits {
@@ -166,21 +183,32 @@ func (c *container) evident(h *held) (bool, string) {
 	return false, ""
 }
 
+// hasTwin tells whether there is a container with the same id in another namespace of
+// containerd: by its cgroup, a process may be of either.
+func (r *reducer) hasTwin(c *container) bool {
+	for k, other := range r.state {
+		if k.id == c.id && other != c && other.told {
+			return true
+		}
+	}
+	return false
+}
+
 func (r *reducer) judgeCreate(c *container, h *held) (verdict, string) {
-	t, ok := r.truth(c, h.at)
+	t, ok := r.raw(c, h.at)
 	if !ok {
 		return later, ""
 	}
-	if t.Exists {
-		if c.told && (c.created.IsZero() || c.created.Equal(t.Created)) {
-			return known, ""
-		}
+	if t.Exists && c.told && c.isOf(t) {
+		return known, ""
+	}
+	if t.Exists && !t.Created.After(h.Time) {
 		return agreed, byList
 	}
 	if c.told {
 		return known, ""
 	}
-	if ok, why := c.evident(h); ok {
+	if ok, why := r.evident(c, h); ok {
 		return agreed, why
 	}
 	if time.Since(h.at) < hold {
@@ -199,7 +227,7 @@ func (r *reducer) judgeGone(c *container, h *held) (verdict, string) {
 	case c.told:
 		return agreed, "containerd has it no more"
 	}
-	if ok, why := c.evident(h); ok {
+	if ok, why := r.evident(c, h); ok {
 		return agreed, why
 	}
 	return denied, "no such container was known"
@@ -209,11 +237,8 @@ func (r *reducer) judgeGone(c *container, h *held) (verdict, string) {
 func (r *reducer) judgeTask(c *container, h *held) (verdict, string) {
 	pid := pidOf(h.Event)
 	p := c.task()
-	if p != nil && p.pid == pid || slices.Contains(c.past, pid) {
+	if p != nil && p.pid == pid || c.had("", pid) {
 		return known, ""
-	}
-	if h.member != nil && p == nil {
-		return agreed, byKernel
 	}
 	return r.judgePID(c, h, p)
 }
@@ -222,6 +247,9 @@ func (r *reducer) judgeTask(c *container, h *held) (verdict, string) {
 func (r *reducer) judgePID(c *container, h *held, p *process) (verdict, string) {
 	w := c.waits[h.Exec]
 	if w.known() && (p == nil || p.wait != w) {
+		if why := w.contradicts(h); why != "" {
+			return denied, why
+		}
 		return agreed, byAnswer
 	}
 	t, ok := r.truth(c, h.at)
@@ -237,8 +265,12 @@ func (r *reducer) judgePID(c *container, h *held, p *process) (verdict, string) 
 		return denied, "it could not be checked: " + t.Task.Err.Error()
 	case t.Task.State != "":
 		return denied, fmt.Sprintf("containerd says that the first process is %d", t.Task.PID)
+	case h.gone() && !r.hasTwin(c):
+		return agreed, byKernel // it has ended and was deleted meanwhile
 	case w.pending() && time.Since(h.at) < hold:
 		return later, ""
+	case h.member != nil && !r.hasTwin(c):
+		return agreed, byKernel
 	}
 	return denied, "containerd has no task of it"
 }
@@ -246,7 +278,7 @@ func (r *reducer) judgePID(c *container, h *held, p *process) (verdict, string) 
 func (r *reducer) judgeStart(c *container, h *held) (verdict, string) {
 	pid := pidOf(h.Event)
 	p := c.task()
-	if p != nil && p.pid == pid && p.stage >= started || slices.Contains(c.past, pid) {
+	if p != nil && p.pid == pid && p.stage >= started || c.had("", pid) {
 		return known, ""
 	}
 	t, ok := r.truth(c, h.at)
@@ -263,7 +295,7 @@ func (r *reducer) judgeStart(c *container, h *held) (verdict, string) {
 	}
 	if p != nil && p.pid == pid && t.Task.State == "" && t.Task.Err == nil {
 		// It has ended meanwhile.
-		if ok, why := c.evident(h); ok || p.member != nil {
+		if ok, why := r.evident(c, h); ok || p.member != nil {
 			return agreed, orKernel(why)
 		}
 	}
@@ -279,7 +311,7 @@ func orKernel(why string) string {
 
 func (r *reducer) judgeExit(c *container, h *held) (verdict, string) {
 	exit := h.Detail.(TaskExit)
-	if slices.Contains(c.past, exit.PID) {
+	if c.had(h.Exec, exit.PID) {
 		return known, ""
 	}
 	p := c.processes[h.Exec]
@@ -329,8 +361,16 @@ func otherCode(p *process, h *held) string {
 	if p == nil || !p.wait.known() {
 		return ""
 	}
-	if code, _ := h.Detail.(TaskExit).Code.Value(); code != p.wait.exit.Code {
-		return fmt.Sprintf("containerd answered that it ended with %d", p.wait.exit.Code)
+	return p.wait.contradicts(h)
+}
+
+func (w *wait) contradicts(h *held) string {
+	exit, ok := h.Detail.(TaskExit)
+	if !ok {
+		return ""
+	}
+	if code, _ := exit.Code.Value(); code != w.exit.Code {
+		return fmt.Sprintf("containerd answered that it ended with %d", w.exit.Code)
 	}
 	return ""
 }
@@ -340,6 +380,8 @@ func otherCode(p *process, h *held) string {
 func (r *reducer) judgeExecExit(c *container, h *held) (verdict, string) {
 	w := c.waits[h.Exec]
 	switch {
+	case w.known() && w.contradicts(h) != "":
+		return denied, w.contradicts(h)
 	case w.known():
 		return agreed, byAnswer
 	case w.pending() && time.Since(h.at) < hold:
@@ -351,7 +393,10 @@ func (r *reducer) judgeExecExit(c *container, h *held) (verdict, string) {
 func (r *reducer) judgeDelete(c *container, h *held) (verdict, string) {
 	pid := pidOf(h.Event)
 	p := c.task()
-	if slices.Contains(c.past, pid) {
+	if h.Exec != "" { // it is not of the task, and the end of that process is told
+		return r.judgeExistence(c, h)
+	}
+	if c.had("", pid) {
 		return known, ""
 	}
 	if p == nil && c.told && !slices.ContainsFunc(c.held, func(o *held) bool { return o.Topic == TopicTaskCreate || o.Topic == TopicTaskStart }) {
@@ -378,7 +423,7 @@ func (r *reducer) judgeDelete(c *container, h *held) (verdict, string) {
 	case p != nil:
 		return agreed, "containerd has it no more"
 	}
-	if ok, why := c.evident(h); ok {
+	if ok, why := r.evident(c, h); ok {
 		return agreed, why
 	}
 	return denied, "no such task was known"
@@ -386,42 +431,120 @@ func (r *reducer) judgeDelete(c *container, h *held) (verdict, string) {
 
 // judgeExec judges the start of a process in a container.
 func (r *reducer) judgeExec(c *container, h *held) (verdict, string) {
+	if h.Exec == "" {
+		return denied, "it names no process"
+	}
 	p := c.processes[h.Exec]
 	pid := pidOf(h.Event)
-	if p != nil && p.pid == pid && p.stage >= started || slices.Contains(c.past, pid) {
+	if p != nil && p.pid == pid && p.stage >= started || c.had(h.Exec, pid) {
 		return known, ""
 	}
 	w := c.waits[h.Exec]
-	switch {
-	case h.member != nil:
-		return agreed, byKernel
-	case w.known():
+	if w.known() {
 		return agreed, byAnswer
-	case w.pending() && time.Since(h.at) < hold:
-		return later, ""
-	case w.pending():
-		return agreed, "containerd knows the process"
-	case r.session == nil:
+	}
+	if h.process == nil {
+		r.askProcess(c, h)
 		return later, ""
 	}
-	return denied, fmt.Sprintf("process %d is not in the container's cgroup", pid)
+	switch t := *h.process; {
+	case t.Err != nil && h.member != nil && !r.hasTwin(c):
+		return agreed, byKernel
+	case t.Err != nil:
+		return denied, "it could not be checked: " + t.Err.Error()
+	case t.State == runtimeapi.Created:
+		return denied, "containerd says that it was not started yet"
+	case t.State != "" && t.PID == pid:
+		return agreed, byList
+	case t.State != "":
+		return denied, fmt.Sprintf("containerd says that it is process %d", t.PID)
+	case h.gone() && !r.hasTwin(c):
+		return agreed, byKernel // it has ended and was deleted meanwhile
+	case w.pending() && time.Since(h.at) < hold:
+		return later, ""
+	}
+	return denied, "containerd has no such process"
 }
 
-func (r *reducer) judgeState(c *container, h *held, want string) (verdict, string) {
+// judgeExecAdded judges that a process was made ready to be run.
+func (r *reducer) judgeExecAdded(c *container, h *held) (verdict, string) {
+	if v, why := r.judgeExistence(c, h); v != unchecked {
+		return v, why
+	}
+	w := c.waits[h.Exec]
+	switch {
+	case h.Exec == "":
+		return denied, "it names no process"
+	case w != nil && w.added || slices.ContainsFunc(c.past, func(p past) bool { return p.exec == h.Exec }):
+		return known, ""
+	case c.processes[h.Exec] != nil:
+		return agreed, byList
+	case w.known():
+		return agreed, byAnswer
+	case h.process == nil:
+		r.askProcess(c, h)
+		return later, ""
+	}
+	switch t := *h.process; {
+	case t.Err != nil:
+		return denied, "it could not be checked: " + t.Err.Error()
+	case t.State != "":
+		return agreed, byList
+	case c.startsExec(h):
+		return agreed, byKernel
+	case time.Since(h.at) < hold:
+		return later, ""
+	}
+	return denied, "containerd has no such process"
+}
+
+// startsExec tells whether the start of a process waits that was in the container, and has ended meanwhile.
+func (c *container) startsExec(h *held) bool {
+	return slices.ContainsFunc(c.held, func(o *held) bool {
+		return o.Topic == TopicTaskExecStarted && o.Exec == h.Exec && o.gone()
+	})
+}
+
+// updateSlack is how long before its event an update may have been written.
+const updateSlack = 5 * time.Second
+
+// judgeUpdate compares an update of a container with what containerd has.
+func (r *reducer) judgeUpdate(c *container, h *held) (verdict, string) {
 	t, ok := r.truth(c, h.at)
 	switch {
 	case !ok:
 		return later, ""
-	case t.Task.State == want:
-		return agreed, byList
-	case t.Task.State == "":
-		return denied, "containerd has no task of it"
+	case !t.Exists:
+		return denied, "containerd has no such container"
+	case t.Updated.Before(h.at.Add(-updateSlack)):
+		return denied, "containerd has not updated it"
+	case t.Updated.After(h.Time):
+		return unchecked, ""
+	case !maps.Equal(inspect.RedactLabels(t.Labels), h.Detail.(ContainerUpdate).Labels):
+		return denied, "containerd has other labels"
 	}
-	return denied, "containerd says that it is " + t.Task.State
+	return agreed, byList
 }
 
-// judgeExistence judges what can be no more than possible: updates, checkpoints, and
-// what is made ready to be run.
+func (r *reducer) judgeState(c *container, h *held, want string) (verdict, string) {
+	t, ok := r.truth(c, h.at)
+	p := c.task()
+	switch {
+	case !ok:
+		return later, ""
+	case t.Task.State == "":
+		return denied, "containerd has no task of it"
+	case t.Task.State != want:
+		return denied, "containerd says that it is " + t.Task.State
+	case want == runtimeapi.Running && (p == nil || !p.paused):
+		return denied, "it was not paused"
+	case want == runtimeapi.Paused && p != nil && p.paused:
+		return known, ""
+	}
+	return agreed, byList
+}
+
+// judgeExistence judges what can be no more than possible, as checkpoints.
 func (r *reducer) judgeExistence(c *container, h *held) (verdict, string) {
 	if c.told || c.task() != nil {
 		return unchecked, ""

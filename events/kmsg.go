@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -55,9 +56,9 @@ func readLog(ctx context.Context, hostRoot string, found func(kill)) {
 // The names of cgroups that a container made may hold anything: one in which the
 // words of the record are found is refused.
 func parseKill(record string) (kill, bool) {
-	_, text, _ := strings.Cut(record, ";")
+	prefix, text, _ := strings.Cut(record, ";")
 	text, ok := strings.CutPrefix(text, "oom-kill:constraint=")
-	if !ok {
+	if !ok || !ofKernel(prefix) {
 		return kill{}, false
 	}
 	const victimWord = ",task_memcg="
@@ -74,6 +75,15 @@ func parseKill(record string) (kill, bool) {
 		_, k.hit, ok = strings.Cut(head, ",oom_memcg=")
 	}
 	return k, ok
+}
+
+// ofKernel tells whether the kernel itself wrote a record. Whoever may write to the log
+// may write anything, but not as facility 0: see syslog(2) and devkmsg_emit in the
+// kernel's printk.c.
+func ofKernel(prefix string) bool {
+	number, _, _ := strings.Cut(prefix, ",")
+	n, err := strconv.Atoi(number)
+	return err == nil && n >= 0 && n>>3 == 0
 }
 
 // logged takes in what the kernel's log tells.

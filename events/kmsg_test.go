@@ -21,6 +21,13 @@ func TestParseKill(t *testing.T) {
 			kill{"", "/kubepods/pod9/f3"},
 			true,
 		},
+		{
+			"somebody else's record: only the kernel's own have facility 0",
+			"14,48676,20691671230,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=f3,mems_allowed=0,oom_memcg=/a,task_memcg=/a/b,task=dd,pid=7,uid=0",
+			kill{},
+			false,
+		},
+		{"no number", "x;oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg=/a,task_memcg=/a/b,task=dd,pid=7,uid=0", kill{}, false},
 		{"another record", head + "Memory cgroup out of memory: Killed process 13276 (dd)", kill{}, false},
 		{"nothing", "", kill{}, false},
 		{"cut short", head + "oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg=/a,task_memcg=/a/b", kill{}, false},

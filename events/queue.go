@@ -10,15 +10,21 @@ import (
 // up: anybody can make up topics.
 const topicsCounted = 100
 
+// mostBytes bounds what containerd sent of the events that wait: one can have 16 MiB.
+const mostBytes = 64 << 20
+
 // queue holds events for a reader that may be slow, in order. It has room for so
-// many: then the oldest of low value are given up and counted, and when there are
-// none of these, the oldest of all.
+// many, and for so many bytes: then the oldest of low value are given up and counted,
+// when there are none of these the oldest of the containers, and notes only when there
+// is nothing else.
 type queue struct {
 	mu    sync.Mutex
 	room  int
-	count uint64  // of all that were added: the order between the two
-	low   fifo    // what tells of no container and of no gap
-	high  fifo    // the rest
+	count uint64 // of all that were added: the order between the lists
+	bytes int
+	// lists are by value: what tells of no container, the rest, and notes: of gaps
+	// and the like.
+	lists [3]fifo
 	lost  Dropped // what was given up and not told yet
 	// more has a token when there may be something to take.
 	more chan struct{}
@@ -56,43 +62,51 @@ func (f *fifo) pop() numbered {
 	return e
 }
 
+func (q *queue) len() int { return q.lists[0].len() + q.lists[1].len() + q.lists[2].len() }
+
 // add adds an event. It never waits.
 func (q *queue) add(e Event) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.low.len()+q.high.len() == q.room {
+	for n := q.len(); n >= q.room || n > 0 && q.bytes+e.size > mostBytes; n-- {
 		q.giveUp()
 	}
 	q.count++
-	f := &q.high
-	if isLow(e) {
-		f = &q.low
-	}
-	f.push(numbered{e, q.count})
+	q.bytes += e.size
+	q.lists[value(e)].push(numbered{e, q.count})
 	select {
 	case q.more <- struct{}{}:
 	default:
 	}
 }
 
-// isLow tells which events are given up first: those that no state follows from,
-// and claims that nothing speaks for.
-func isLow(e Event) bool {
+// value tells which events are given up first: those that no state follows from, and
+// claims that nothing speaks for.
+func value(e Event) int {
 	switch {
 	case e.Confirmed == Unconfirmed:
-		return true
-	case e.Source == Ours:
-		return false
+		return 0
+	case e.Source == Ours && (e.Topic == TopicLive || e.Topic == TopicGap || e.Topic == TopicDropped):
+		return 2
+	case e.Source == Ours, strings.HasPrefix(e.Topic, "/tasks/"), strings.HasPrefix(e.Topic, "/containers/"):
+		return 1
 	}
-	return !strings.HasPrefix(e.Topic, "/tasks/") && !strings.HasPrefix(e.Topic, "/containers/")
+	return 0
+}
+
+// pop takes the first of a list.
+func (q *queue) pop(f *fifo) Event {
+	e := f.pop().Event
+	q.bytes -= e.size
+	return e
 }
 
 func (q *queue) giveUp() {
-	f := &q.low
-	if f.len() == 0 {
-		f = &q.high
+	f := &q.lists[0]
+	for n := 1; f.len() == 0; n++ {
+		f = &q.lists[n]
 	}
-	e := f.pop().Event
+	e := q.pop(f)
 	l := &q.lost
 	if l.Count == 0 {
 		*l = Dropped{Topics: map[string]uint64{}, From: e.Time, To: e.Time}
@@ -121,12 +135,14 @@ func (q *queue) take() (e Event, ok bool) {
 		q.lost = Dropped{}
 		return e, true
 	}
-	f := &q.high
-	if q.high.len() == 0 || q.low.len() > 0 && q.low.list[q.low.head].n < q.high.list[q.high.head].n {
-		f = &q.low
+	var first *fifo
+	for n := range q.lists {
+		if f := &q.lists[n]; f.len() > 0 && (first == nil || f.list[f.head].n < first.list[first.head].n) {
+			first = f
+		}
 	}
-	if f.len() == 0 {
+	if first == nil {
 		return Event{}, false
 	}
-	return f.pop().Event, true
+	return q.pop(first), true
 }

@@ -2,6 +2,7 @@ package events
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -59,5 +60,39 @@ func TestQueueTopics(t *testing.T) {
 	d := e.Detail.(Dropped)
 	if d.Count != 999 || len(d.Topics) != topicsCounted+1 || d.Topics["other"] != 999-topicsCounted {
 		t.Fatalf("%d events, %d topics, %d others", d.Count, len(d.Topics), d.Topics["other"])
+	}
+}
+
+// TestQueueNotes: that there was a gap is told, however much else is given up.
+func TestQueueNotes(t *testing.T) {
+	q := newQueue(3)
+	q.add(Event{Topic: TopicGap, Source: Ours})
+	q.add(Event{Topic: TopicGap, Source: Published}) // not ours
+	for range 10 {
+		q.add(Event{Topic: TopicTaskExit})
+	}
+	var topics []string
+	for e, ok := q.take(); ok; e, ok = q.take() {
+		topics = append(topics, e.Topic)
+	}
+	if want := []string{TopicDropped, TopicGap, TopicTaskExit, TopicTaskExit}; !slices.Equal(topics, want) {
+		t.Errorf("%v, want %v", topics, want)
+	}
+}
+
+// TestQueueBytes: large events take the room of many, and one that is larger than all has it alone.
+func TestQueueBytes(t *testing.T) {
+	q := newQueue(1000)
+	const size = 16 << 20
+	for n := range 10 {
+		q.add(Event{Topic: TopicImageCreate, Exec: fmt.Sprint(n), size: size})
+	}
+	q.add(Event{Topic: TopicTaskExit, size: 2 * mostBytes})
+	e, _ := q.take()
+	if d, ok := e.Detail.(Dropped); !ok || d.Count != 10 {
+		t.Fatalf("%+v", e)
+	}
+	if e, ok := q.take(); !ok || e.Topic != TopicTaskExit || q.bytes != 0 {
+		t.Fatalf("%+v, %v, %d bytes left", e, ok, q.bytes)
 	}
 }

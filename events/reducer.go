@@ -3,6 +3,7 @@ package events
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,8 +30,12 @@ const (
 	// container, mostGone what is remembered of those that are gone: made-up
 	// events must not fill the memory.
 	mostContainers = 20_000
-	mostHeld       = 1_000
-	mostGone       = 4_096
+	// mostStrangers bounds those of them that nothing speaks for yet.
+	mostStrangers = 2_000
+	mostHeld      = 1_000
+	mostGone      = 4_096
+	// lateBy is how late an event can come of a process whose end was told already.
+	lateBy = 10 * time.Second
 )
 
 // reducer owns the state of all containers: one goroutine takes events, answers of
@@ -39,6 +44,8 @@ type reducer struct {
 	//nolint:containedctx // it is what ends the goroutines of the reducer
 	ctx    context.Context
 	filter filter
+	// unproved tells that no subscription is, see [Options.NoMarker].
+	unproved bool
 	// initial tells that what is there already is wanted.
 	initial bool
 	out     *queue
@@ -57,9 +64,12 @@ type reducer struct {
 
 	state map[key]*container
 	// busy are the containers that wait for something.
-	busy    map[*container]bool
-	gone    graveyard
-	polling bool // a look at the memory of all containers is under way
+	busy map[*container]bool
+	// strangers are the containers that nothing speaks for yet, as counted last, and
+	// those that have come since.
+	strangers int
+	gone      graveyard
+	polling   bool // a look at the memory of all containers is under way
 }
 
 type key struct{ namespace, id string }
@@ -75,7 +85,7 @@ func newReducer(ctx context.Context, o Options) *reducer {
 		o.Room = DefaultRoom
 	}
 	return &reducer{
-		ctx: ctx, filter: filterOf(o), initial: o.Initial, out: newQueue(o.Room),
+		ctx: ctx, filter: filterOf(o), unproved: o.NoMarker, initial: o.Initial, out: newQueue(o.Room),
 		in: make(chan input, 1024), slots: make(chan struct{}, lookers),
 		state: map[key]*container{}, unsettled: map[*container]bool{}, busy: map[*container]bool{}, gone: newGraveyard(),
 	}
@@ -122,7 +132,7 @@ func (r *reducer) run() {
 	ticking := true
 	for {
 		if waiting := len(r.busy) > 0; waiting != ticking {
-			ticking = waiting
+			ticking, r.strangers = waiting, 0
 			if tick.Stop(); waiting {
 				tick.Reset(tickEvery)
 			}
@@ -135,13 +145,22 @@ func (r *reducer) run() {
 				r.arrive(decode(in.event))
 			}
 		case <-tick.C:
-			for c := range r.busy {
-				r.attend(c)
-			}
+			r.tick()
 		case <-poll.C:
 			r.pollMemory()
 		case <-r.ctx.Done():
 			return
+		}
+	}
+}
+
+// tick goes on with what waits.
+func (r *reducer) tick() {
+	r.strangers = 0
+	for c := range r.busy {
+		r.attend(c)
+		if !c.told {
+			r.strangers++
 		}
 	}
 }
@@ -161,19 +180,23 @@ func (r *reducer) emit(e Event) {
 	r.out.add(e)
 }
 
-func (r *reducer) ours(topic string, at time.Time, d Detail) {
-	r.emit(Event{Time: at.UTC(), Topic: topic, Source: Ours, Confirmed: Confirmed, Detail: d})
-}
-
 // connected begins a session, and tells of the gap before it.
 func (r *reducer) connected(s *session) {
 	r.session = s
 	if r.broke.IsZero() {
 		return
 	}
-	r.ours(TopicGap, s.proved, Gap{From: r.broke.UTC(), To: s.proved.UTC(), Cause: r.cause.Error()})
+	r.emit(Event{
+		Time: s.proved.UTC(), Topic: TopicGap, Source: Ours, Confirmed: Confirmed,
+		Detail: Gap{From: r.broke.UTC(), To: s.proved.UTC(), Cause: r.cause.Error()},
+	})
 	for _, c := range r.state { // their answers died with the last session
 		c.looking = false
+		for exec, p := range c.processes {
+			if exec != "" && p.stage < exited {
+				r.await(c, exec)
+			}
+		}
 	}
 }
 
@@ -253,7 +276,11 @@ func (r *reducer) compare(c *container, t runtimeapi.Truth, began time.Time, sou
 func (r *reducer) isLive() {
 	if !r.live && r.complete && len(r.unsettled) == 0 {
 		r.live = true
-		r.ours(TopicLive, time.Now(), nil)
+		e := Event{Time: time.Now().UTC(), Topic: TopicLive, Source: Ours, Confirmed: Confirmed}
+		if r.unproved {
+			e.Confirmed, e.Why = Unchecked, "nothing was published to prove the subscription"
+		}
+		r.emit(e)
 	}
 }
 
@@ -267,16 +294,16 @@ type graveyard struct {
 type grave struct {
 	at     time.Time // by containerd's event, where there was one
 	buried time.Time
-	pids   []int
+	past   []past
 }
 
 func newGraveyard() graveyard { return graveyard{graves: map[key]grave{}} }
 
-func (g *graveyard) bury(k key, at time.Time, pids []int) {
+func (g *graveyard) bury(k key, at time.Time, p []past) {
 	if _, again := g.graves[k]; !again {
 		g.order = append(g.order, k)
 	}
-	g.graves[k] = grave{at, time.Now(), pids}
+	g.graves[k] = grave{at, time.Now(), p}
 	if len(g.order) > mostGone {
 		delete(g.graves, g.order[0])
 		g.order = g.order[1:]
@@ -300,10 +327,5 @@ func (g *graveyard) knows(k key, e Event) bool {
 		return true
 	}
 	pid := pidOf(e)
-	for _, p := range grave.pids {
-		if p == pid && pid != 0 {
-			return true
-		}
-	}
-	return false
+	return pid != 0 && slices.ContainsFunc(grave.past, func(p past) bool { return p.is(e.Exec, pid) })
 }

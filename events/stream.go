@@ -38,6 +38,12 @@ type Options struct {
 	Pods       []string
 	Labels     map[string]string
 
+	// NoMarker publishes nothing in containerd. A subscription can then not be proved:
+	// a second is waited for instead, where containerd takes a millisecond, and
+	// [TopicLive] says so. What happened before containerd registered it, if that took
+	// longer, is found by the list 30 seconds later or, when it is over by then, lost.
+	NoMarker bool
+
 	// Initial tells what is there already, too, before [TopicLive].
 	Initial bool
 	// Room is how many events wait for a reader that is slow; zero means
@@ -109,6 +115,16 @@ type session struct {
 	inspector *inspect.Inspector
 	events    *runtimeapi.Subscription
 	proved    time.Time
+	// gap tells that there was one before.
+	gap bool
+}
+
+// source is that of what nobody published and happened at a time.
+func (s *session) source(at time.Time) Source {
+	if s.gap && at.Before(s.proved) {
+		return Reconciled
+	}
+	return Missed
 }
 
 func open(ctx context.Context, o Options) (*session, error) {
@@ -118,7 +134,11 @@ func open(ctx context.Context, o Options) (*session, error) {
 	}
 	s := &session{conn: conn}
 	s.ctx, s.cancel = context.WithCancel(ctx)
-	s.events, err = conn.Subscribe(s.ctx, filterOf(o).server()...)
+	subscribe := conn.Subscribe
+	if o.NoMarker {
+		subscribe = conn.SubscribeSilently
+	}
+	s.events, err = subscribe(s.ctx, filterOf(o).server()...)
 	if err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -160,6 +180,7 @@ func feed(ctx context.Context, s *session, o Options, r *reducer) {
 			case <-time.After(wait):
 			}
 			if s, err = open(ctx, o); err == nil {
+				s.gap = true
 				break
 			}
 		}

@@ -55,12 +55,26 @@ func (r *reducer) take(c *container, h *held) {
 		switch e.Topic {
 		case TopicContainerCreate:
 			r.tellGone(c, Missed, e.Time) // the one before
-			c.told, c.created = true, c.look.truth.Created
+			c.told, c.created, c.by = true, time.Time{}, e.Time
+			if t := c.look.truth; c.isOf(t) {
+				c.created = t.Created
+			}
 			c.who.Image, c.who.Runtime = cmp.Or(c.who.Image, c.look.truth.Image), cmp.Or(c.who.Runtime, c.look.truth.Runtime)
+			r.tell(c, e)
+		case TopicTaskExecAdded:
+			if w := c.waits[e.Exec]; w != nil {
+				w.added = true
+			}
+			r.tell(c, e)
+		case TopicContainerUpdate:
+			c.who.labels = inspect.RedactLabels(c.look.truth.Labels)
 			r.tell(c, e)
 		case TopicContainerDelete:
 			r.tell(c, e)
 			r.bury(c, e.Time)
+		case TopicTaskPaused, TopicTaskResumed:
+			c.task().paused = e.Topic == TopicTaskPaused
+			r.tell(c, e)
 		default:
 			r.tell(c, e)
 		}
@@ -134,12 +148,20 @@ func hostNamespaces(f inspect.Fact[[]inspect.Namespace]) inspect.Fact[[]nsdiff.K
 // is confirmed.
 func (r *reducer) tellExit(c *container, exec string, p *process, exit TaskExit, e Event) {
 	if exec == "" {
+		if p != nil && p.stage < started && (p.ran || ranUntil(exit)) {
+			source := e.Source
+			if source == Published {
+				source = Missed
+			}
+			r.tellStarted(c, p, source, e.Time)
+		}
 		r.lastMemory(c, p, exit)
 	}
 	e.Topic, e.Exec, e.Detail = TopicTaskExit, exec, exit
 	r.tell(c, e)
 	if p == nil {
-		c.past = append(c.past, exit.PID)
+		c.remember(exec, exit.PID)
+		delete(c.waits, exec)
 		return
 	}
 	p.stage = exited
@@ -152,12 +174,16 @@ func (r *reducer) tellExit(c *container, exec string, p *process, exit TaskExit,
 	r.busy[c] = true
 }
 
+// ranUntil tells whether a first process was started, by how it ended: until it is, it
+// waits, and only a signal ends it.
+func ranUntil(exit TaskExit) bool {
+	code, known := exit.Code.Value()
+	return known && code <= 128
+}
+
 // end forgets a process.
 func (r *reducer) end(c *container, exec string, p *process) {
-	c.past = append(c.past, p.pid)
-	if len(c.past) > pastKept {
-		c.past = c.past[1:]
-	}
+	c.remember(exec, p.pid)
 	p.close()
 	if w := c.waits[exec]; w == p.wait {
 		delete(c.waits, exec)
@@ -165,15 +191,20 @@ func (r *reducer) end(c *container, exec string, p *process) {
 	delete(c.processes, exec)
 }
 
+func (c *container) remember(exec string, pid int) {
+	c.past = append(c.past, past{exec, pid, time.Now()})
+	if len(c.past) > pastKept {
+		c.past = c.past[1:]
+	}
+}
+
 // bury forgets the container. What waits already of the next one with its id goes on
 // with that.
 func (r *reducer) bury(c *container, at time.Time) {
-	pids := c.past
 	for exec, p := range c.processes {
-		pids = append(pids, p.pid)
 		r.end(c, exec, p)
 	}
-	r.gone.bury(c.key, at, pids)
+	r.gone.bury(c.key, at, c.past)
 	delete(r.busy, c)
 	delete(r.state, c.key)
 	rest := c.held
@@ -196,7 +227,7 @@ func (r *reducer) tellCreated(c *container, source Source, at time.Time) {
 	if c.told {
 		return
 	}
-	c.told = true
+	c.told, c.by = true, time.Time{}
 	t := c.look.truth
 	if t.Exists {
 		c.created = t.Created
@@ -280,7 +311,7 @@ func (r *reducer) tellGone(c *container, source Source, at time.Time) {
 // apply brings the state to what containerd has, and tells the difference.
 func (r *reducer) apply(c *container, t runtimeapi.Truth, source Source) {
 	now := time.Now()
-	if c.told && (!t.Exists || !c.created.IsZero() && !c.created.Equal(t.Created)) {
+	if c.told && !c.isOf(t) {
 		r.tellGone(c, source, now)
 		if !t.Exists {
 			r.bury(c, now)
@@ -325,5 +356,19 @@ func (r *reducer) applyTask(c *container, t runtimeapi.Truth, source Source, now
 	}
 	if p.stage < exited {
 		r.await(c, "")
+		r.applyPause(c, p, t.Task.State == runtimeapi.Paused, source, now)
 	}
+}
+
+// applyPause tells that a task was paused or goes on.
+func (r *reducer) applyPause(c *container, p *process, paused bool, source Source, now time.Time) {
+	if p.stage < started || p.paused == paused {
+		return
+	}
+	p.paused = paused
+	e := Event{Time: now, Topic: TopicTaskResumed, Source: source, Confirmed: Confirmed, Why: byList}
+	if paused {
+		e.Topic = TopicTaskPaused
+	}
+	r.tell(c, e)
 }

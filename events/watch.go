@@ -3,7 +3,6 @@ package events
 import (
 	"cmp"
 	"context"
-	"errors"
 	"iter"
 	"slices"
 	"sync"
@@ -83,7 +82,7 @@ func Watch(ctx context.Context, o WatchOptions) iter.Seq2[Event, error] {
 		ended := make(chan error, 1)
 		running.Go(func() { ended <- w.follow(ctx) })
 		running.Go(func() { w.judge(ctx) })
-		for {
+		for ctx.Err() == nil {
 			if e, ok := w.out.take(); ok {
 				if !yield(e, nil) {
 					return
@@ -251,13 +250,13 @@ func (w *watcher) forgetInspector() {
 
 // judgeAll judges together what has come together.
 func (w *watcher) judgeAll(ctx context.Context, batch []judgment) {
-	var refs []string
+	wanted := map[key]bool{}
 	for _, j := range batch {
-		if j.trigger != "" && !slices.Contains(refs, j.Container.ID) {
-			refs = append(refs, j.Container.ID)
+		if j.trigger != "" {
+			wanted[j.key()] = true
 		}
 	}
-	s, err := w.collect(ctx, refs)
+	s, err := w.collect(ctx, wanted)
 	if ctx.Err() != nil {
 		return
 	}
@@ -265,10 +264,11 @@ func (w *watcher) judgeAll(ctx context.Context, batch []judgment) {
 	for _, r := range s.Containers {
 		reports[key{r.Namespace, r.ID}] = r
 	}
-	verdicts := map[string][]audit.Finding{} // by id
+	verdicts := map[key][]audit.Finding{}
 	if len(reports) > 0 {
 		for _, f := range audit.Judge(s, w.options.Audit).Findings() {
-			verdicts[f.Subject.ID] = append(verdicts[f.Subject.ID], f)
+			k := key{f.Subject.Namespace, f.Subject.ID}
+			verdicts[k] = append(verdicts[k], f)
 		}
 	}
 	for _, j := range batch {
@@ -278,7 +278,7 @@ func (w *watcher) judgeAll(ctx context.Context, batch []judgment) {
 		case j.trigger == "":
 			w.known[j.key()] = &watched{Event: j.Event, pid: j.Container.PID}
 		case ok:
-			w.conclude(j, r, verdicts[j.Container.ID])
+			w.conclude(j, r, verdicts[j.key()])
 		case err != nil:
 			w.tell(j, Findings{Unjudged: err.Error()})
 		default:
@@ -288,9 +288,9 @@ func (w *watcher) judgeAll(ctx context.Context, batch []judgment) {
 }
 
 // collect collects the containers that are to be judged. One that is gone is left out.
-func (w *watcher) collect(ctx context.Context, refs []string) (inspect.Snapshot, error) {
+func (w *watcher) collect(ctx context.Context, wanted map[key]bool) (inspect.Snapshot, error) {
 	s := inspect.Snapshot{Version: inspect.SnapshotVersion, Time: time.Now().UTC()}
-	if len(refs) == 0 {
+	if len(wanted) == 0 {
 		return s, nil
 	}
 	var err error
@@ -305,8 +305,8 @@ func (w *watcher) collect(ctx context.Context, refs []string) (inspect.Snapshot,
 		if i, err = w.open(ctx); err != nil {
 			continue
 		}
-		s.Containers, err = i.Details(ctx, refs...)
-		if len(s.Containers) == 0 && err != nil && !errors.Is(err, inspect.ErrNotFound) {
+		s.Containers, err = i.DetailsOf(ctx, func(c inspect.Container) bool { return wanted[key{c.Namespace, c.ID}] })
+		if len(s.Containers) == 0 && err != nil {
 			w.forgetInspector() // the connection may be that of a containerd that was killed
 			continue
 		}

@@ -196,6 +196,20 @@ func (i *Inspector) Details(ctx context.Context, refs ...string) ([]Report, erro
 	return i.collector(newScan(i, found)).details(chosen), err
 }
 
+// DetailsOf returns the reports of [Inspector.Details] of every container that is
+// wanted, whether it has ended or not: none is no error. Ids are not enough for that:
+// two namespaces of containerd may have a container with one id.
+func (i *Inspector) DetailsOf(ctx context.Context, wanted func(Container) bool) ([]Report, error) {
+	found, err := i.list(ctx, false)
+	var chosen []*listed
+	for n := range found {
+		if wanted(found[n].Container) {
+			chosen = append(chosen, &found[n])
+		}
+	}
+	return i.collector(newScan(i, found)).details(chosen), err
+}
+
 // choose returns the containers that refs name, see pick. The error joins what
 // could not be resolved to err.
 func choose(found []listed, refs []string, err error) ([]*listed, error) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/rtinspect/rtinspect/caps"
 	"github.com/rtinspect/rtinspect/events"
@@ -34,7 +36,8 @@ func (v *invocation) eventsCommand() *cli.Command {
 			"out-of-memory kill names the cgroup whose limit was reached. Of JSON, each event is a line. EVENT is a topic of containerd as /tasks/exit or " +
 			"its last word, exit; * and ? are wildcards, and /tasks is all below it. With --audit, containers that start, processes that " +
 			"are run in them and changes in force are judged by the rules of rtinspect explain. To know that containerd has registered " +
-			"the subscription, one empty event is published below /rtinspect/registered; nothing else is written.",
+			"the subscription, an empty event is published below /rtinspect/registered until it comes back, as nothing else tells: " +
+			"other readers of all events see it. With --no-marker nothing is published and a second is waited for instead.",
 		UsageText: "rtinspect events\nrtinspect events --pod web -o json\nrtinspect events --filter oom --filter exit --since-start=false\n" +
 			"rtinspect events --until oom --timeout 30s\nrtinspect events --audit --severity high",
 		Flags: []cli.Flag{
@@ -47,6 +50,7 @@ func (v *invocation) eventsCommand() *cli.Command {
 			&cli.StringFlag{Name: "until", Usage: "end after a confirmed `EVENT`"},
 			&cli.IntFlag{Name: "count", Usage: "end after `N` events; 0 is for no end"},
 			&cli.DurationFlag{Name: "timeout", Usage: "end after a `DURATION` such as 30s, with status 1 when --until or --count did not before; 0 is for no end"},
+			&cli.BoolFlag{Name: "no-marker", Usage: "publish nothing in containerd; that the subscription is registered is then taken for granted after a second"},
 			&cli.BoolFlag{Name: "audit", Usage: "judge what starts, what is run and what changes"},
 			&cli.StringFlag{Name: "severity", Value: audit.Low.String(), Usage: "show findings of at least `LEVEL`: " + severityNames()},
 		},
@@ -74,7 +78,34 @@ func (v *invocation) events(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return interruptible(func(ctx context.Context) error { return flags.follow(ctx, v.stdout, o) })
+	return interruptible(func(ctx context.Context) error {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		if f, ok := v.stdout.(*os.File); ok {
+			go untilUnread(f, cancel)
+		}
+		return flags.follow(ctx, v.stdout, o)
+	})
+}
+
+// untilUnread calls gone when nobody can read a pipe any more: otherwise that shows only when there is something to write, which
+// may be never. It lasts as long as the program.
+func untilUnread(f *os.File, gone func()) {
+	if info, err := f.Stat(); err != nil || info.Mode()&(os.ModeNamedPipe|os.ModeSocket) == 0 {
+		return
+	}
+	for {
+		fds := []unix.PollFd{{Fd: int32(f.Fd())}}
+		_, err := unix.Poll(fds, -1)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err == nil && fds[0].Revents&unix.POLLERR != 0:
+			gone()
+			return
+		default:
+			return
+		}
+	}
 }
 
 func (v *invocation) eventsOutput(c *cli.Context) (output, error) {
@@ -107,7 +138,7 @@ func readEventsFlags(c *cli.Context) (eventsFlags, error) {
 		return f, misuse(c, "flag --severity needs --audit")
 	}
 	f.options = events.Options{
-		Endpoint: node.Endpoint, HostRoot: node.HostRoot, Initial: !c.Bool("since-start"),
+		Endpoint: node.Endpoint, HostRoot: node.HostRoot, Initial: !c.Bool("since-start"), NoMarker: c.Bool("no-marker"),
 		Containers: c.StringSlice("container"), Pods: c.StringSlice("pod"),
 	}
 	for _, word := range c.StringSlice("filter") {

@@ -193,6 +193,31 @@ func TestLabEventsEnd(t *testing.T) {
 		t.Errorf("interrupted: %v", err)
 	}
 
+	// A reader that goes while nothing happens: the filter leaves nothing to write.
+	cmd = process(t, "events", "--filter", "/no/such/topic", "--no-marker")
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(300 * time.Millisecond)
+	_ = pipe.Close()
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case err := <-ended:
+		if err != nil || said.Len() > 0 {
+			t.Errorf("a reader that has gone: %v, %q", err, &said)
+		}
+	case <-time.After(20 * time.Second):
+		_ = cmd.Process.Kill()
+		t.Error("it goes on without a reader")
+	}
+
 	var stdout, stderr bytes.Buffer
 	if status := run([]string{"events", "--until", "oom", "--timeout", "300ms"}, strings.NewReader(""), &stdout, &stderr); status != statusIncomplete ||
 		stderr.String() != "rtinspect: no oom within 300ms\n" || stdout.Len() > 0 {

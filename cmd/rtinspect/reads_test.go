@@ -54,6 +54,7 @@ func tracedCommands(t *testing.T) [][]string {
 			{"explain", "privileged"},
 			{"events", "--since-start=false", "--timeout", "2s"},
 			{"events", "--since-start=false", "--timeout", "2s", "--audit"},
+			{"events", "--no-marker", "--timeout", "2s"},
 			{"sockets"},
 			{"sockets", socket},
 			{"sockets", "--connect", socket},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
@@ -36,7 +38,13 @@ const (
 	// markerAgain is when the marker is published again: the first one may have
 	// come before the subscription.
 	markerAgain = 2 * time.Millisecond
+	// silence is how long a subscription is left alone that is not proved.
+	// containerd takes about a millisecond.
+	silence = time.Second
 )
+
+// ErrNoTask says that containerd has no such task, or no such process in it.
+var ErrNoTask = errors.New("no such task or process")
 
 // Envelope is an event as containerd passes it on. Everyone with the socket can
 // publish one.
@@ -53,6 +61,7 @@ type Envelope struct {
 type Subscription struct {
 	conn   *Conn
 	stream events.Events_SubscribeClient
+	end    context.CancelFunc
 	marker string
 	// before came while the subscription was not proved yet.
 	before []Envelope
@@ -66,37 +75,79 @@ type Subscription struct {
 // is an event that arrives. So one is published that means nothing to anybody
 // else, until it comes back. It changes nothing in containerd.
 func (c *Conn) Subscribe(ctx context.Context, filters ...string) (*Subscription, error) {
+	marker := markerTopic + rand.Text()
+	if len(filters) > 0 {
+		filters = append(slices.Clip(filters), fmt.Sprintf("topic==%q", marker))
+	}
+	s, err := c.subscribe(ctx, filters)
+	if err != nil {
+		return nil, err
+	}
+	s.marker = marker
+	if err := s.prove(ctx); err != nil {
+		s.end()
+		return nil, err
+	}
+	return s, nil
+}
+
+// SubscribeSilently does what [Conn.Subscribe] does and publishes nothing: it waits
+// for some hundred times as long as containerd needs to register a subscriber, and
+// cannot know that it has.
+func (c *Conn) SubscribeSilently(ctx context.Context, filters ...string) (*Subscription, error) {
+	s, err := c.subscribe(ctx, filters)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-ctx.Done():
+		s.end()
+		return nil, c.failed("events.Subscribe", status.FromContextError(ctx.Err()).Err())
+	case <-time.After(silence):
+	}
+	return s, nil
+}
+
+func (c *Conn) subscribe(ctx context.Context, filters []string) (*Subscription, error) {
 	if !c.Containerd {
 		return nil, fmt.Errorf("%s: %s %s: %w", c.Address, c.Name, c.Version, ErrNoEvents)
 	}
-	s := &Subscription{conn: c, marker: markerTopic + rand.Text()}
-	if len(filters) > 0 {
-		filters = append(filters, fmt.Sprintf("topic==%q", s.marker))
-	}
-	stream, err := events.NewEventsClient(c.conn).Subscribe(ctx, &events.SubscribeRequest{Filters: filters})
-	if err != nil {
+	s := &Subscription{conn: c}
+	ctx, s.end = context.WithCancel(ctx)
+	var err error
+	if s.stream, err = events.NewEventsClient(c.conn).Subscribe(ctx, &events.SubscribeRequest{Filters: filters}); err != nil {
+		s.end()
 		return nil, c.failed("events.Subscribe", err)
 	}
-	s.stream = stream
-	return s, s.prove(ctx)
+	return s, nil
 }
 
-// prove waits until the marker has come back.
+// prove waits until the marker has come back. The stream itself has no time limit, so
+// it is ended when that takes too long.
 func (s *Subscription) prove(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.conn.timeout)
-	var publishing sync.WaitGroup
-	defer publishing.Wait()
-	defer cancel()
-	var failed error
-	publishing.Go(func() { failed = s.publishMarkers(ctx) })
-	done := make(chan error, 1)
-	publishing.Go(func() { done <- s.untilMarker() })
-	select {
-	case err := <-done:
+	ctx, stop := context.WithTimeout(ctx, s.conn.timeout)
+	defer stop()
+	inTime := context.AfterFunc(ctx, s.end)
+	publishing := make(chan error, 1)
+	go func() {
+		err := s.publishMarkers(ctx)
+		publishing <- err
+		if err != nil {
+			stop() // it will not come
+		}
+	}()
+	err := s.untilMarker()
+	late := !inTime()
+	cause := ctx.Err()
+	stop()
+	failed := <-publishing
+	switch {
+	case !late:
 		return err
-	case <-ctx.Done():
-		return errors.Join(s.conn.failed("events.Subscribe", ctx.Err()), failed)
+	case failed != nil && !errors.Is(cause, context.DeadlineExceeded):
+		return failed
 	}
+	return s.conn.failed("events.Subscribe", status.FromContextError(cause).Err())
 }
 
 func (s *Subscription) publishMarkers(ctx context.Context) error {
@@ -158,12 +209,20 @@ func (s *Subscription) receive() (Envelope, error) {
 
 func fromEnvelope(e *types.Envelope) Envelope {
 	return Envelope{
-		Time:      e.GetTimestamp().AsTime(),
+		Time:      timeOf(e.GetTimestamp()),
 		Namespace: e.GetNamespace(),
 		Topic:     e.GetTopic(),
 		TypeURL:   e.GetEvent().GetTypeUrl(),
 		Value:     e.GetEvent().GetValue(),
 	}
+}
+
+// timeOf returns now for what is no time: whoever forwards an event says when it was.
+func timeOf(t *timestamppb.Timestamp) time.Time {
+	if !t.IsValid() {
+		return time.Now()
+	}
+	return t.AsTime()
 }
 
 // Publish publishes an event, whose time is containerd's. Only the marker of
@@ -188,6 +247,7 @@ type Truth struct {
 	// Exists tells whether there is such a container.
 	Exists  bool
 	Created time.Time
+	Updated time.Time
 	Labels  map[string]string
 	Image   string
 	Runtime string
@@ -247,7 +307,7 @@ func (c *Conn) truths(ctx context.Context, ns string) ([]Truth, error) {
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			list[i].Task = c.TaskTruth(ctx, ns, list[i].ID)
+			list[i].Task = c.TaskTruth(ctx, ns, list[i].ID, "")
 		})
 	}
 	wg.Wait()
@@ -280,6 +340,7 @@ func truthOf(ns string, r *containers.Container) Truth {
 		ID:        r.GetID(),
 		Exists:    true,
 		Created:   r.GetCreatedAt().AsTime(),
+		Updated:   r.GetUpdatedAt().AsTime(),
 		Labels:    r.GetLabels(),
 		Image:     r.GetImage(),
 		Runtime:   r.GetRuntime().GetName(),
@@ -292,7 +353,7 @@ func (c *Conn) Truth(ctx context.Context, ns, id string) (Truth, error) {
 	if err != nil || !t.Exists {
 		return t, err
 	}
-	task := c.TaskTruth(ctx, ns, id)
+	task := c.TaskTruth(ctx, ns, id, "")
 	if task.Err != nil { // when containerd itself has gone, its shim may well answer
 		if t, err = c.containerTruth(ctx, ns, id); err != nil || !t.Exists {
 			return t, err
@@ -313,18 +374,21 @@ func (c *Conn) containerTruth(ctx context.Context, ns, id string) (Truth, error)
 	return truthOf(ns, r), nil
 }
 
-// TaskTruth tells what containerd has of a container's task.
-func (c *Conn) TaskTruth(ctx context.Context, ns, id string) TaskTruth {
+// TaskTruth tells what containerd has of a container's task, or with an exec id of
+// that process.
+func (c *Conn) TaskTruth(ctx context.Context, ns, id, exec string) TaskTruth {
 	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(ctx, ns), c.timeout)
 	defer cancel()
-	r, err := tasks.NewTasksClient(c.conn).Get(ctx, &tasks.GetRequest{ContainerID: id})
-	if err == nil {
-		return taskTruth(r.GetProcess())
-	}
-	if errdefs.IsNotFound(errgrpc.ToNative(err)) {
+	r, err := tasks.NewTasksClient(c.conn).Get(ctx, &tasks.GetRequest{ContainerID: id, ExecID: exec})
+	switch {
+	case errdefs.IsNotFound(errgrpc.ToNative(err)):
 		return TaskTruth{}
+	case err != nil:
+		return TaskTruth{Err: fmt.Errorf("its shim does not answer containerd: %w", c.failed("tasks.Get", err))}
+	case exec != "" && r.GetProcess().GetStatus() == task.Status_CREATED: // it has no pid before it is started
+		return TaskTruth{State: Created, PID: int(r.GetProcess().GetPid())}
 	}
-	return TaskTruth{Err: fmt.Errorf("its shim does not answer containerd: %w", c.failed("tasks.Get", err))}
+	return taskTruth(r.GetProcess())
 }
 
 func taskTruth(p *task.Process) TaskTruth {
@@ -341,10 +405,14 @@ func exitOf(code uint32, at *timestamppb.Timestamp) Exit {
 }
 
 // Wait waits until a task has ended, or with an exec id that process, and tells
-// how. containerd may lose the event of it, but not this answer.
+// how. containerd may lose the event of it, but not this answer. The error wraps
+// [ErrNoTask] when there is none, or none any more.
 func (c *Conn) Wait(ctx context.Context, ns, id, exec string) (Exit, error) {
 	r, err := tasks.NewTasksClient(c.conn).Wait(namespaces.WithNamespace(ctx, ns), &tasks.WaitRequest{ContainerID: id, ExecID: exec})
-	if err != nil {
+	switch {
+	case errdefs.IsNotFound(errgrpc.ToNative(err)):
+		return Exit{}, fmt.Errorf("%s %s: %w", id, exec, ErrNoTask)
+	case err != nil:
 		return Exit{}, c.failed("tasks.Wait", err)
 	}
 	return exitOf(r.GetExitStatus(), r.GetExitedAt()), nil
