@@ -60,7 +60,7 @@ line() {
 
 func TestBashCompletion(t *testing.T) {
 	for words, want := range map[string]string{
-		`rtinspect ""`:                  "audit caps cgroup completion events explain help inspect ns pods ps snapshot sockets top version",
+		`rtinspect ""`:                  "audit caps cgroup completion diff events explain help inspect ns pods ps snapshot sockets top version",
 		`rtinspect vers`:                "version",
 		`rtinspect caps --pi`:           "--pid",
 		`rtinspect ps --output = w`:     "wide",
