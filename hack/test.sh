@@ -95,7 +95,7 @@ check lab make --no-print-directory bin/lab
 if [ "$root" = yes ]; then
 	# Minutes on a new machine, which would count against the time limit of a test that needs it first.
 	check install-1.6 bin/lab install --runtime 1.6 crictl
-	check install-2.4 bin/lab install --runtime 2.4 crictl vm
+	check install-2.4 bin/lab install --runtime 2.4 crictl vm gvisor
 fi
 tests unit go test -json -race -tags "${TAGS:-}" -skip '^TestLab' ./...
 tests lab-module env -C internal/lab go test -json ./...
@@ -107,6 +107,10 @@ for runtime in 1.6 2.4; do
 	# One package at a time: a test that stops a shim would disturb the others.
 	labtests "$(uname -r)" "$runtime" "lab-$runtime" timeout --kill-after=1m 30m bin/lab run --runtime "$runtime" --exec-tools crictl -- \
 		go test -json -count=1 -p 1 -tags "${TAGS:-}" -run '^TestLab' ./...
+	if [ "$root" = yes ]; then
+		tests "lab-$runtime-named" timeout --kill-after=1m 10m bin/lab run --runtime "$runtime" --pods pod-user-namespace-admin -- \
+			go test -json -count=1 -tags "${TAGS:-}" -run '^TestLabUserNamespaceAdmin$' ./inspect/audit
+	fi
 done
 # The same on a kernel with cgroup v2, AppArmor and a root with every capability.
 labtests '6.1 (virtual machine)' 2.4 lab-vm-2.4 timeout --kill-after=1m 30m hack/vmtest.sh 2.4

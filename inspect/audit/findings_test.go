@@ -20,6 +20,8 @@ var versions = []string{"1.6", "2.4"}
 var recorded = map[string]func() []byte{
 	"1.6": sync.OnceValue(func() []byte { return unpack("1.6") }),
 	"2.4": sync.OnceValue(func() []byte { return unpack("2.4") }),
+	// A node with gVisor, see guest_test.go.
+	"gvisor": sync.OnceValue(func() []byte { return unpack("gvisor") }),
 }
 
 func unpack(version string) []byte {

@@ -95,6 +95,9 @@ func kernelRules() []Rule {
 			Remedy:     "Mount it read-only.",
 			References: attack("T1611"),
 			judge: func(c *container) outcome {
+				if c.guest() {
+					return notHere(guestsKernel)
+				}
 				return found(c.anyMount(func(m inspect.ContainerMount) bool { return m.Type == "fuse.lxcfs" && !m.Readonly }), Medium)
 			},
 		},

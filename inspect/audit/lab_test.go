@@ -58,7 +58,7 @@ func record(t *testing.T, node string, s inspect.Snapshot) {
 		return !strings.HasPrefix(k.Path, folder)
 	})
 	s.Containers = slices.DeleteFunc(s.Containers, func(r inspect.Report) bool {
-		return r.Kind == inspect.KindSandbox && !slices.Contains([]string{"pod-default-caps", "pod-hardened", "pod-host-ns", "pod-privileged", "pod-user-namespace"}, r.Pod.Name)
+		return r.Kind == inspect.KindSandbox && !slices.Contains([]string{"pod-default-caps", "pod-hardened", "pod-host-ns", "pod-privileged", "pod-user-namespace", "pod-gvisor"}, r.Pod.Name)
 	})
 	for n := range s.Containers {
 		slim(&s.Containers[n])

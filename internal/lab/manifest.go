@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-//go:embed pods/*.yaml
+//go:embed pods/*.yaml pods/named/*.yaml
 var podFiles embed.FS
 
 // Manifest is a pod as its file gives it.
@@ -46,7 +46,7 @@ func runtimeClass(pod *corev1.Pod) string {
 }
 
 // PodNames returns the names of the lab's pods, sorted: those without a runtime
-// class and those of the classes given.
+// class and those of the classes given, but for those in pods/named.
 func PodNames(classes ...string) []string {
 	files, err := fs.Glob(podFiles, "pods/*.yaml")
 	if err != nil {
@@ -73,6 +73,9 @@ func Manifests(names []string, socket string) ([]Manifest, error) {
 	var out []Manifest
 	for _, name := range names {
 		text, err := podFiles.ReadFile("pods/" + name + ".yaml")
+		if err != nil {
+			text, err = podFiles.ReadFile("pods/named/" + name + ".yaml")
+		}
 		if err != nil {
 			return nil, fmt.Errorf("no pod %q: want some of %s", name, strings.Join(PodNames(ClassGVisor), ","))
 		}

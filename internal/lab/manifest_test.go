@@ -22,7 +22,7 @@ func TestPodNames(t *testing.T) {
 
 // Every manifest has its file's name, and becomes requests.
 func TestManifests(t *testing.T) {
-	names := PodNames(ClassGVisor)
+	names := append(PodNames(ClassGVisor), "pod-user-namespace-admin")
 	all, err := Manifests(names, "/s/c.sock")
 	if err != nil {
 		t.Fatal(err)
