@@ -87,6 +87,7 @@ func (e Effective[T]) Cause() error {
 	return errors.Join(causes...)
 }
 
+// effectiveJSON is the form; of what is read, all but the state and the levels follows from the levels.
 type effectiveJSON[T any] struct {
 	// State is known or unknown. Least is the level that sets the limit.
 	State  string     `json:"state"`
@@ -97,21 +98,42 @@ type effectiveJSON[T any] struct {
 }
 
 // MarshalJSON returns the form that the type describes.
-func (e Effective[T]) MarshalJSON() ([]byte, error) {
-	form := effectiveJSON[T]{State: Present.String(), Levels: e.levels}
-	level, ok := e.AtMost()
-	if err := e.Cause(); err != nil {
-		form.State, form.Cause = Unknown.String(), err.Error()
-		if ok {
-			form.AtMost = &level
+func (e Effective[T]) MarshalJSON() (b []byte, err error) {
+	cause, name := e.Cause(), "least"
+	b = append(make([]byte, 0, 300*(len(e.levels)+1)), `{"state":"known"`...)
+	if cause != nil {
+		b, name = append(b[:0], `{"state":"unknown"`...), "atMost"
+	}
+	if e.least >= 0 && len(e.levels) > 0 {
+		if b, err = e.levels[e.least].appendJSON(append(b, `,"`+name+`":`...)); err != nil {
+			return nil, err
 		}
-	} else {
-		form.Least = &level
 	}
-	if form.Levels == nil {
-		form.Levels = []Level[T]{}
+	if cause != nil {
+		b = appendMember(b, "cause", cause.Error())
 	}
-	return json.Marshal(form)
+	b = append(b, `,"levels":[`...)
+	for i := range e.levels {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if b, err = e.levels[i].appendJSON(b); err != nil {
+			return nil, err
+		}
+	}
+	return append(b, `]}`...), nil
+}
+
+func (l *Level[T]) appendJSON(b []byte) (_ []byte, err error) {
+	b = appendText(append(b, `{"kind":`...), string(l.Kind))
+	b = appendText(append(b, `,"path":`...), l.Path)
+	if b, err = l.Limit.appendJSON(append(b, `,"limit":`...)); err != nil {
+		return nil, err
+	}
+	if b, err = l.Usage.appendJSON(append(b, `,"usage":`...)); err != nil {
+		return nil, err
+	}
+	return append(b, '}'), nil
 }
 
 // UnmarshalJSON takes the form that the type describes. It goes by the levels and refuses a state that does not follow from

@@ -76,34 +76,70 @@ func (f Fact[T]) Cause() error {
 
 var errNotRead = errors.New("not read")
 
-// factJSON is the form of a fact whose value is a *T to be written, and a
-// json.RawMessage when it is read.
-type factJSON[V any] struct {
-	State  string `json:"state"`
-	Value  V      `json:"value,omitempty"`
-	Source string `json:"source,omitempty"`
-	Reason string `json:"reason,omitempty"`
-	Cause  string `json:"cause,omitempty"`
+// factJSON is the form of a fact that is read.
+type factJSON struct {
+	State  string          `json:"state"`
+	Value  json.RawMessage `json:"value"`
+	Source string          `json:"source"`
+	Reason string          `json:"reason"`
+	Cause  string          `json:"cause"`
 }
 
 // MarshalJSON writes the form that the type describes.
 func (f Fact[T]) MarshalJSON() ([]byte, error) {
-	out := factJSON[*T]{State: f.known.String()}
+	return f.appendJSON(make([]byte, 0, 128+len(f.source)))
+}
+
+// appendJSON writes the form by hand: a process has some hundred facts, and a snapshot those of every container.
+func (f *Fact[T]) appendJSON(b []byte) (_ []byte, err error) {
+	b = append(append(append(b, `{"state":"`...), f.known.String()...), '"')
 	switch f.known {
 	case Present:
-		out.Value, out.Source = &f.value, f.source
+		if b, err = appendValue(append(b, `,"value":`...), &f.value); err != nil {
+			return nil, err
+		}
+		b = appendMember(b, "source", f.source)
 	case Absent:
-		out.Reason = f.source
+		b = appendMember(b, "reason", f.source)
 	case Unknown:
-		out.Cause = f.Cause().Error()
+		b = appendMember(b, "cause", f.Cause().Error())
 	}
-	return json.Marshal(out)
+	return append(b, '}'), nil
+}
+
+// appendValue writes the value of a fact. Those that know their form write it, without its being looked through again.
+func appendValue(b []byte, value any) ([]byte, error) {
+	form := json.Marshal
+	if m, ok := value.(json.Marshaler); ok {
+		form = func(any) ([]byte, error) { return m.MarshalJSON() }
+	}
+	data, err := form(value)
+	return append(b, data...), err
+}
+
+// appendMember writes a member with a text, unless that is empty.
+func appendMember(b []byte, name, text string) []byte {
+	if text == "" {
+		return b
+	}
+	return appendText(append(append(append(b, `,"`...), name...), `":`...), text)
+}
+
+// appendText writes a text as package json does.
+func appendText(b []byte, text string) []byte {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			quoted, _ := json.Marshal(text) // no text is an error
+			return append(b, quoted...)
+		}
+	}
+	return append(append(append(b, '"'), text...), '"')
 }
 
 // UnmarshalJSON reads the form that the type describes and refuses any other. The error wraps [ErrSyntax] unless data is no
 // JSON object.
 func (f *Fact[T]) UnmarshalJSON(data []byte) error {
-	var in factJSON[json.RawMessage]
+	var in factJSON
 	if err := json.Unmarshal(data, &in); err != nil {
 		return err
 	}

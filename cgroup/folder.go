@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,6 +21,9 @@ type folder struct {
 	// read is what was read in it.
 	read *remembered
 }
+
+// buffers are reused from one file to the next.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 4096); return &b }}
 
 // noFolder is a folder that could not be opened, or that does not exist here.
 func noFolder(fact Fact[string]) *folder { return &folder{fd: -1, fact: fact} }
@@ -50,7 +53,7 @@ func (f *folder) child(name string) (*folder, error) {
 	if name == "." || name == ".." || strings.Contains(name, "/") {
 		return nil, fmt.Errorf("%w: cgroup %q: want a plain name", ErrSyntax, clip(name))
 	}
-	return folderAt(filepath.Join(f.path, name)), nil
+	return &folder{fd: -1, path: f.path + "/" + name}, nil
 }
 
 func (f *folder) close() {
@@ -97,7 +100,9 @@ func (f *folder) readFile(name string) (string, error) {
 		return "", &fs.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer unix.Close(fd) //nolint:errcheck // opened for reading: nothing can be lost
-	buf, n := make([]byte, 512), 0
+	pooled := buffers.Get().(*[]byte)
+	defer buffers.Put(pooled)
+	buf, n := *pooled, 0
 	for {
 		m, err := unix.Read(fd, buf[n:])
 		if errors.Is(err, unix.EINTR) {
@@ -111,6 +116,7 @@ func (f *folder) readFile(name string) (string, error) {
 		}
 		if n += m; n == len(buf) {
 			buf = append(buf, make([]byte, len(buf))...)
+			*pooled = buf
 		}
 	}
 }

@@ -64,7 +64,7 @@ func (v *View) open(m Membership, container string) (*lineage, error) {
 	if v.err != nil {
 		return nil, v.err
 	}
-	err := fmt.Errorf("%w: %s: no mount of hierarchy %q on or below %s", ErrHidden, m.Path, strings.Join(m.Controllers, ","), v.sys)
+	var err error
 	for _, mount := range v.mountsOf(m) {
 		var l *lineage
 		if l, err = v.openUnder(mount, m, container); err == nil {
@@ -73,6 +73,9 @@ func (v *View) open(m Membership, container string) (*lineage, error) {
 		if !errors.Is(err, ErrHidden) {
 			return nil, err
 		}
+	}
+	if err == nil {
+		err = fmt.Errorf("%w: %s: no mount of hierarchy %q on or below %s", ErrHidden, m.Path, strings.Join(m.Controllers, ","), v.sys)
 	}
 	return nil, err
 }
@@ -113,8 +116,11 @@ func (v *View) openUnder(mount Mount, m Membership, container string) (*lineage,
 	slices.Reverse(groups)
 	l := &lineage{unified: mount.Unified, groups: groups}
 	l.describe(mount, names, container)
-	for _, f := range groups[l.own+1:] {
-		f.read = v.above(f.path)
+	for i, f := range groups {
+		f.read = &remembered{}
+		if i > l.own {
+			f.read = v.above(f.path)
+		}
 	}
 	l.above = l.aboveTop()
 	if l.above.Known() == Absent {
@@ -130,7 +136,8 @@ func (l *lineage) describe(mount Mount, names []string, container string) {
 		prefix = nil
 	}
 	full := slices.Concat(prefix, names)
-	l.place = Locate("/"+strings.Join(full, "/"), container)
+	path := "/" + strings.Join(full, "/")
+	l.place = Locate(path, container)
 	l.own = len(split(l.place.Inner))
 	if l.place.Container == "" || l.own >= len(l.groups) {
 		l.own = 0
@@ -142,7 +149,8 @@ func (l *lineage) describe(mount Mount, names []string, container string) {
 			kind = list[i-1]
 		}
 		l.kinds = append(l.kinds, kind)
-		l.paths = append(l.paths, "/"+strings.Join(full[:i], "/"))
+		l.paths = append(l.paths, path)
+		path = path[:max(strings.LastIndexByte(path, '/'), 1)]
 	}
 	if l.place.Container == "" {
 		return

@@ -35,14 +35,13 @@ func ParseMounts(mountinfo []byte) ([]Mount, error) {
 	for line := range strings.Lines(string(mountinfo)) {
 		text, ended := strings.CutSuffix(line, "\n")
 		front, back, found := strings.Cut(text, " - ")
-		fields, tail := strings.Split(front, " "), strings.Split(back, " ")
-		if !ended || !found || len(fields) < 6 || len(tail) != 3 {
+		if !ended || !found || strings.Count(front, " ") < 5 || strings.Count(back, " ") != 2 {
 			return nil, fmt.Errorf("%w: mountinfo: line %q", ErrSyntax, clip(line))
 		}
-		if tail[0] != "cgroup" && tail[0] != "cgroup2" {
+		if !strings.HasPrefix(back, "cgroup ") && !strings.HasPrefix(back, "cgroup2 ") {
 			continue
 		}
-		m, err := parseMount(fields, tail)
+		m, err := parseMount(strings.Split(front, " "), strings.Split(back, " "))
 		if err != nil {
 			return nil, err
 		}

@@ -87,7 +87,7 @@ func (c *collector) enforce(r *Report, f *listed, p *firstProcess, all Fact[caps
 	c.read(r, p, all)
 	if c.scan != nil {
 		f.confines = confinesOf(p)
-		r.Mounts = c.mountsOf(f, p, c.scan.leaks.host, sandboxesOf(f, c.scan.all))
+		r.Mounts = c.scan.mountsOf(f, p)
 	}
 	c.name(f, p.Process, r.UserNamespace.InForce)
 	return p.Alive()

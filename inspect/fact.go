@@ -4,6 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+
+	experiment "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Known says how much is known of a fact.
@@ -99,7 +103,63 @@ type factJSON[V any] struct {
 // MarshalJSON writes the form that the type describes.
 func (f Fact[T]) MarshalJSON() ([]byte, error) { return json.Marshal(f.form()) }
 
-func (f Fact[T]) form() any {
+// stream writes the form into a larger document. That of a simple value is put
+// together by hand: there are some hundred of them in each report.
+func (f *Fact[T]) stream(e *jsontext.Encoder) error {
+	if b, ok := f.appendPlain(e.AvailableBuffer()); ok {
+		return e.WriteValue(b)
+	}
+	return experiment.MarshalEncode(e, f.form())
+}
+
+// appendPlain appends the form; ok is false where the value or a text takes more
+// than quotes.
+func (f *Fact[T]) appendPlain(b []byte) (_ []byte, ok bool) {
+	name, text := "source", f.source
+	b = append(append(append(b, `{"state":"`...), f.known.String()...), '"')
+	switch f.known {
+	case Present:
+		if b, ok = appendSimple(append(b, `,"value":`...), any(&f.value)); !ok {
+			return b, false
+		}
+	case Absent:
+		name = "reason"
+	case Unknown:
+		name, text = "cause", f.Cause().Error()
+	}
+	if text != "" {
+		if b, ok = appendQuoted(append(append(append(b, `,"`...), name...), `":`...), text); !ok {
+			return b, false
+		}
+	}
+	return append(b, '}'), true
+}
+
+func appendSimple(b []byte, value any) (_ []byte, ok bool) {
+	switch v := value.(type) {
+	case *bool:
+		return strconv.AppendBool(b, *v), true
+	case *int:
+		return strconv.AppendInt(b, int64(*v), 10), true
+	case *string:
+		return appendQuoted(b, *v)
+	case *PathGuard:
+		return appendQuoted(b, string(*v))
+	}
+	return b, false
+}
+
+// appendQuoted appends a text in which nothing needs an escape.
+func appendQuoted(b []byte, text string) (_ []byte, ok bool) {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			return b, false
+		}
+	}
+	return append(append(append(b, '"'), text...), '"'), true
+}
+
+func (f *Fact[T]) form() any {
 	out := factJSON[*T]{State: f.known.String()}
 	switch f.known {
 	case Present:

@@ -270,7 +270,7 @@ func (i *Inspector) WriteSnapshot(ctx context.Context, w io.Writer, see func(Rep
 }
 
 // together is how many reports are collected and written at a time.
-const together = 32
+const together = 16
 
 // snapshot collects the reports, of which it gives some at a time, first none, and all else.
 func (i *Inspector) snapshot(ctx context.Context, give func(*Snapshot, []Report) error) (Snapshot, error) {

@@ -3,7 +3,6 @@ package inspect
 import (
 	"cmp"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -198,28 +197,26 @@ func sandboxesOf(f *listed, all []listed) []string {
 }
 
 // mountsOf makes the report of a container's mounts from its first process.
-// sandboxes are the ids that its pod's sandbox may have.
-func (i *Inspector) mountsOf(f *listed, p *firstProcess, host hostMounts, sandboxes []string) Fact[Mounts] {
+func (s *scan) mountsOf(f *listed, p *firstProcess) Fact[Mounts] {
 	table, err := p.table()
 	if err != nil {
 		return UnknownFact[Mounts](err)
 	}
-	s, specErr := f.declared()
-	masked, readonly := s.protectedPaths()
-	exists := pathExists{proc: i.fs.Path(""), sys: filepath.Join("/", i.options.HostRoot, "sys")}
+	spec, specErr := f.declared()
+	masked, readonly := spec.protectedPaths()
 	m := Mounts{
-		Declared:      s.declaredMounts(specErr),
-		Masked:        checkPaths(table, defaultMasked, masked, specErr, exists),
-		ReadonlyPaths: checkPaths(table, defaultReadonly, readonly, specErr, exists),
-		Devices:       Devices{Declared: s.declaredDevices(specErr), InForce: AbsentFact[[]Device](notGuests)},
+		Declared:      spec.declaredMounts(specErr),
+		Masked:        checkPaths(table, defaultMasked, masked, specErr, s.exists),
+		ReadonlyPaths: checkPaths(table, defaultReadonly, readonly, specErr, s.exists),
+		Devices:       Devices{Declared: spec.declaredDevices(specErr), InForce: AbsentFact[[]Device](notGuests)},
 	}
 	if !f.guest() {
 		m.Devices.InForce = devices(p.Process, table)
 	}
-	guards := guardPoints(m)
+	guards, pod := guardPoints(m), podPlaces{f.Pod, sandboxesOf(f, s.all)}
 	m.InForce = make([]ContainerMount, 0, len(table.list))
 	for _, line := range table.list {
-		m.InForce = append(m.InForce, containerMount(table, line, host, guards, podPlaces{f.Pod, sandboxes}))
+		m.InForce = append(m.InForce, containerMount(table, line, s.leaks.host, guards, pod))
 	}
 	return KnownFact(m, p.Path("mountinfo"))
 }

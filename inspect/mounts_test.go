@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/txtar"
@@ -41,7 +42,7 @@ func recordedMounts(t *testing.T) (container mountTable, host hostMounts) {
 
 func TestRecordedMounts(t *testing.T) {
 	container, host := recordedMounts(t)
-	exists := pathExists{proc: "/nowhere", sys: "/nowhere"}
+	exists := pathExists{proc: "/nowhere", sys: "/nowhere", known: &sync.Map{}}
 	report := Mounts{Masked: checkPaths(container, defaultMasked, nil, nil, exists)}
 	guards := guardPoints(report)
 	guards["/proc/sys"] = MountProtected
@@ -229,7 +230,7 @@ func TestGuards(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	exists := pathExists{proc: filepath.Join(dir, "proc"), sys: filepath.Join(dir, "sys")}
+	exists := pathExists{proc: filepath.Join(dir, "proc"), sys: filepath.Join(dir, "sys"), known: &sync.Map{}}
 	const root, proc = "1 0 0:1 / / rw - overlay overlay rw\n", "2 1 0:2 / /proc rw - proc proc rw\n"
 	const sys = "3 1 0:3 / /sys rw - sysfs sysfs ro\n"
 	for _, tc := range []struct{ name, mounts, path, want string }{

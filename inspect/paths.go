@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // PathCheck tells how a path of /proc or /sys is protected.
@@ -48,10 +49,31 @@ var defaultReadonly = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"
 
 // pathExists are the host's proc and sysfs: those of a container are of the same
 // kernel, and looking into them needs no container's file system.
-type pathExists struct{ proc, sys string }
+type pathExists struct {
+	proc, sys string
+	known     *sync.Map // of paths that were looked for: all containers have the same
+}
+
+func newPathExists(hostRoot string) pathExists {
+	return pathExists{proc: procRoot(hostRoot), sys: filepath.Join("/", hostRoot, "sys"), known: &sync.Map{}}
+}
 
 // check tells whether the kernel has a path.
 func (e pathExists) check(path string) (bool, error) {
+	type answer struct {
+		there bool
+		err   error
+	}
+	if known, ok := e.known.Load(path); ok {
+		a := known.(answer)
+		return a.there, a.err
+	}
+	there, err := e.look(path)
+	e.known.Store(path, answer{there, err})
+	return there, err
+}
+
+func (e pathExists) look(path string) (bool, error) {
 	host := ""
 	if rest, ok := strings.CutPrefix(path, "/proc/"); ok {
 		host = filepath.Join(e.proc, rest)

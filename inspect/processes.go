@@ -131,7 +131,9 @@ type scan struct {
 	*Inspector
 	all   []listed
 	leaks leakFinder
-	err   error // why the processes are not known
+	// exists tells which paths the kernel has.
+	exists pathExists
+	err    error // why the processes are not known
 	// owners are the containers of each process, pids the processes of each
 	// container.
 	groups groupIndex
@@ -145,7 +147,7 @@ type scan struct {
 
 func newScan(i *Inspector, all []listed) *scan {
 	s := &scan{
-		Inspector: i, all: all, leaks: newLeakFinder(i, i.hostMounts()), groups: newGroupIndex(all),
+		Inspector: i, all: all, leaks: newLeakFinder(i, i.hostMounts()), exists: newPathExists(i.options.HostRoot), groups: newGroupIndex(all),
 		owners: map[int][]*listed{}, pids: map[*listed][]int{},
 	}
 	pids, err := i.fs.Pids()

@@ -22,6 +22,22 @@ var secretName = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`(?i)passw(or)?d|passphrase|secret|token|credential|(api|private|access)[-_.]?key`)
 })
 
+// isSecretName tells whether a name is that of a secret. The look at its parts is
+// quick and lets through few names that are none.
+func isSecretName(name string) bool {
+	// Letters of other alphabets may count as one of these without case.
+	if strings.ContainsFunc(name, func(r rune) bool { return r > '~' }) {
+		return secretName().MatchString(name)
+	}
+	lower := strings.ToLower(name)
+	for _, part := range []string{"pass", "key", "token", "secret", "credential"} {
+		if strings.Contains(lower, part) {
+			return secretName().MatchString(name)
+		}
+	}
+	return false
+}
+
 // RedactLabels returns labels or annotations with "<redacted>" in the place of what
 // may be secret, as those of a [Container] are. The given map is not changed.
 func RedactLabels(values map[string]string) map[string]string { return redactNamed(values) }
@@ -31,7 +47,7 @@ func RedactLabels(values map[string]string) map[string]string { return redactNam
 func redactNamed(values map[string]string) map[string]string {
 	clean := maps.Clone(values)
 	for name, value := range values {
-		if name == manifestKey || strings.Contains(value, manifestKey) || secretName().MatchString(name) {
+		if name == manifestKey || strings.Contains(value, manifestKey) || isSecretName(name) {
 			clean[name] = redacted
 		}
 	}
@@ -52,7 +68,7 @@ func redactEnv(env []string) {
 func redactMounts(mounts []specs.Mount) {
 	for _, m := range mounts {
 		for i, option := range m.Options {
-			if name, _, ok := strings.Cut(option, "="); ok && (name == "pass" || secretName().MatchString(name)) {
+			if name, _, ok := strings.Cut(option, "="); ok && (name == "pass" || isSecretName(name)) {
 				m.Options[i] = name + "=" + redacted
 			}
 		}

@@ -44,9 +44,10 @@ type sharing struct {
 // sharing returns what followed before, unless some container has another
 // namespace since.
 func (c *collector) sharing(all []listed) *sharing {
-	var from []nsdiff.Namespace
+	kinds := nsdiff.Kinds()
+	from := make([]nsdiff.Namespace, 0, len(all)*len(kinds))
 	for n := range all {
-		for _, k := range nsdiff.Kinds() {
+		for _, k := range kinds {
 			ns, _ := all[n].namespaces.Namespace(k)
 			from = append(from, ns)
 		}

@@ -152,7 +152,9 @@ type objectWriter struct {
 	w     io.Writer
 	some  bool // a key was written
 	items int  // written of the list that was begun
-	err   error
+	// documents are reused from one piece to the next.
+	documents []*bytes.Buffer
+	err       error
 }
 
 func (o *objectWriter) text(text string) {
@@ -162,27 +164,35 @@ func (o *objectWriter) text(text string) {
 }
 
 func (o *objectWriter) value(v any) {
-	data, err := marshal(v)
-	o.piece(data, err)
+	o.reserve(1)
+	o.piece(o.documents[0], marshal(o.documents[0], v))
 }
 
-func (o *objectWriter) piece(data []byte, err error) {
+// reserve makes as many documents as will be made at a time.
+func (o *objectWriter) reserve(n int) {
+	for len(o.documents) < n {
+		o.documents = append(o.documents, &bytes.Buffer{})
+	}
+}
+
+func (o *objectWriter) piece(document *bytes.Buffer, err error) {
 	o.err = cmp.Or(o.err, err)
 	if o.err == nil {
-		_, o.err = o.w.Write(data)
+		_, o.err = o.w.Write(replaceEscape(document.Bytes(), `\ufffd`, "\ufffd"))
 	}
 }
 
 // streamed writes what [json.Marshal] does, and the facts straight into it: a Marshaler's bytes are parsed again by each that
 // it is in.
 var streamed = experiment.JoinOptions(jsonv1.DefaultOptionsV1(), experiment.WithMarshalers(
-	experiment.MarshalToFunc(func(e *jsontext.Encoder, f interface{ form() any }) error {
-		return experiment.MarshalEncode(e, f.form())
+	experiment.MarshalToFunc(func(e *jsontext.Encoder, f interface{ stream(*jsontext.Encoder) error }) error {
+		return f.stream(e)
 	})))
 
-func marshal(v any) ([]byte, error) {
-	data, err := experiment.Marshal(v, streamed)
-	return replaceEscape(data, `\ufffd`, "\ufffd"), err
+// marshal makes a document of v.
+func marshal(document *bytes.Buffer, v any) error {
+	document.Reset()
+	return experiment.MarshalWrite(document, v, streamed)
 }
 
 func (o *objectWriter) name(name string) {
@@ -224,15 +234,16 @@ func (o *objectWriter) end() { o.text("]") }
 
 // writeItems writes some items of a list. All processors make them.
 func writeItems[T any](o *objectWriter, some []T) {
-	data, errs := make([][]byte, len(some)), make([]error, len(some))
-	parallel(len(some), func(n int) { data[n], errs[n] = marshal(&some[n]) })
+	o.reserve(len(some))
+	errs := make([]error, len(some))
+	parallel(len(some), func(n int) { errs[n] = marshal(o.documents[n], &some[n]) })
 	for n := range some {
 		if o.items > 0 {
 			o.text(",")
 		}
 		o.items++
 		o.text("\n")
-		o.piece(data[n], errs[n])
+		o.piece(o.documents[n], errs[n])
 	}
 }
 

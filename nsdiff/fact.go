@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 )
 
 var errNotRead = errors.New("not read")
@@ -30,22 +31,40 @@ func (f fact[T]) get() (T, error) {
 	return f.value, f.err
 }
 
+// factJSON is the form that is read.
 type factJSON[T any] struct {
 	State  string `json:"state"`
-	Value  *T     `json:"value,omitempty"`
-	Reason string `json:"reason,omitempty"`
-	Cause  string `json:"cause,omitempty"`
+	Value  *T     `json:"value"`
+	Reason string `json:"reason"`
+	Cause  string `json:"cause"`
 }
 
-func (f fact[T]) MarshalJSON() ([]byte, error) {
+func (f fact[T]) MarshalJSON() ([]byte, error) { return f.appendJSON(nil) }
+
+// appendJSON writes the form by hand: a snapshot has the ten namespaces of every process, and their owners.
+func (f *fact[T]) appendJSON(b []byte) ([]byte, error) {
 	value, err := f.get()
-	switch {
-	case err == nil:
-		return json.Marshal(factJSON[T]{State: "known", Value: &value})
-	case errors.Is(err, ErrAbsent):
-		return json.Marshal(factJSON[T]{State: "absent", Reason: err.Error()})
+	if err == nil {
+		if b, err = appendValue(append(b, `{"state":"known","value":`...), value); err != nil {
+			return nil, err
+		}
+		return append(b, '}'), nil
 	}
-	return json.Marshal(factJSON[T]{State: "unknown", Cause: err.Error()})
+	head := `{"state":"unknown","cause":`
+	if errors.Is(err, ErrAbsent) {
+		head = `{"state":"absent","reason":`
+	}
+	text, _ := json.Marshal(err.Error()) // no text is an error
+	return append(append(append(b, head...), text...), '}'), nil
+}
+
+func appendValue(b []byte, value any) ([]byte, error) {
+	if ns, ok := value.(Namespace); ok && ns.Kind.valid() {
+		b = append(append(append(b, `{"kind":"`...), ns.Kind.String()...), `","inode":`...)
+		return append(strconv.AppendUint(b, ns.Inode, 10), '}'), nil
+	}
+	data, err := json.Marshal(value)
+	return append(b, data...), err
 }
 
 func (f *fact[T]) UnmarshalJSON(data []byte) error {

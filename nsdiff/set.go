@@ -42,11 +42,16 @@ func unknown(cause error) Set {
 
 // MarshalJSON returns s as an object with a key for each kind.
 func (s Set) MarshalJSON() ([]byte, error) {
-	form := make(map[Kind]fact[Namespace], kindCount)
-	for _, k := range Kinds() {
-		form[k] = s.links[k-1]
+	b := make([]byte, 0, 1024)
+	for i := range s.links { // in the order of the kinds' names
+		b = append(append(append(b, `,"`...), Kind(i+1).String()...), `":`...)
+		var err error
+		if b, err = s.links[i].appendJSON(b); err != nil {
+			return nil, err
+		}
 	}
-	return json.Marshal(form)
+	b[0] = '{'
+	return append(b, '}'), nil
 }
 
 // UnmarshalJSON sets s from an object as [Set.MarshalJSON] makes it. A kind that is missing is unknown. The error wraps

@@ -37,7 +37,7 @@ func quote(text string) string { return strconv.Quote(text) }
 // they are, spelled as escapes. The data stays the same: outside of its strings such a document has none of them. Long is how
 // the language spells characters beyond U+FFFF.
 func escapeData(document string, long func(rune) string) string {
-	if !strings.ContainsFunc(document, func(r rune) bool { return r != '\n' && (r < ' ' || r > '~') }) {
+	if isPlain(document) {
 		return document
 	}
 	var b strings.Builder
@@ -52,6 +52,16 @@ func escapeData(document string, long func(rune) string) string {
 		}
 	}
 	return b.String()
+}
+
+// isPlain tells whether a document has printable ASCII and new lines only, as nearly all have.
+func isPlain[T string | []byte](document T) bool {
+	for i := range len(document) {
+		if c := document[i]; (c < ' ' || c > '~') && c != '\n' {
+			return false
+		}
+	}
+	return true
 }
 
 // surrogates spells a character beyond U+FFFF as JSON does.

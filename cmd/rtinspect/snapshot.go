@@ -51,7 +51,7 @@ func (v *invocation) snapshot(c *cli.Context) error {
 		return err
 	}
 	node.RedactArgs = c.Bool("redact-args")
-	debug.SetGCPercent(50) // a snapshot leaves garbage of several times its size
+	debug.SetGCPercent(100) // a snapshot leaves garbage of several times its size
 	return v.withNode(c, node, func(ctx context.Context, s source) error {
 		if o.format == formatJSON {
 			return v.streamSnapshot(ctx, s)
@@ -78,6 +78,9 @@ func snapshotGaps(s inspect.Snapshot, containers, err error) error {
 type escaper struct{ w io.Writer }
 
 func (e escaper) Write(document []byte) (int, error) {
+	if isPlain(document) {
+		return e.w.Write(document)
+	}
 	_, err := io.WriteString(e.w, escapeData(string(document), surrogates))
 	return len(document), err
 }

@@ -23,6 +23,9 @@ type Process struct {
 // then allocates next to nothing.
 var buffers = sync.Pool{New: func() any { b := make([]byte, 4096); return &b }}
 
+// links are for those that are read; what ReadFile returned is not touched.
+var links = sync.Pool{New: func() any { b := make([]byte, 256); return &b }}
+
 // PID returns the number by which the process was opened.
 func (p *Process) PID() int { return p.pid }
 
@@ -78,15 +81,18 @@ func (p *Process) ReadFile(name string) ([]byte, error) {
 // Readlink reads a symbolic link in the folder, such as ns/pid. The error is as
 // for [Process.ReadFile].
 func (p *Process) Readlink(name string) (string, error) {
-	for size := 256; ; size *= 2 {
-		buf := make([]byte, size)
+	pooled := links.Get().(*[]byte)
+	defer links.Put(pooled)
+	for {
+		buf := *pooled
 		n, err := retry(func() (int, error) { return unix.Readlinkat(p.fd, name, buf) })
 		if err != nil {
 			return "", pathError("readlink", p.Path(name), err)
 		}
-		if n < size {
+		if n < len(buf) {
 			return string(buf[:n]), nil
 		}
+		*pooled = make([]byte, 2*len(buf))
 	}
 }
 
