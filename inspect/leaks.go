@@ -80,6 +80,7 @@ type leakFinder struct {
 	host   hostMounts
 	memory map[int]bool       // the kernel's own mounts for memory
 	own    func(string) error // see ownNamespaceFiles
+	others *heldMounts
 }
 
 func newLeakFinder(i *Inspector, host hostMounts) leakFinder {
@@ -96,11 +97,11 @@ func newLeakFinder(i *Inspector, host hostMounts) leakFinder {
 // the namespace has.
 func (l leakFinder) find(p *procfs.Process, r *Process, first *firstProcess) Fact[[]Leak] {
 	l.own = ownNamespaceFiles(r, first)
-	shared, err := sharesMounts(p, first)
+	namespace, shared, err := sharesMounts(p, first)
 	if err != nil {
 		return UnknownFact[[]Leak](err)
 	}
-	table, err := l.mountsFor(p, first, shared)
+	table, err := l.mountsFor(p, first, namespace, shared)
 	if err != nil {
 		return UnknownFact[[]Leak](err)
 	}
@@ -138,29 +139,86 @@ func (l leakFinder) find(p *procfs.Process, r *Process, first *firstProcess) Fac
 	return KnownFact(leaks, p.Path("fdinfo"))
 }
 
-// sharesMounts tells whether a process is in the mount namespace of the first.
-func sharesMounts(p *procfs.Process, first *firstProcess) (bool, error) {
-	own, err := p.Readlink("ns/mnt")
+// sharesMounts tells in which mount namespace a process is, and whether that is
+// the one of the first.
+func sharesMounts(p *procfs.Process, first *firstProcess) (namespace string, shared bool, err error) {
+	namespace, err = p.Readlink("ns/mnt")
 	if err != nil || first == nil {
-		return false, err
+		return namespace, false, err
 	}
 	link, err := first.Readlink("ns/mnt")
-	return err == nil && link == own, nil
+	return namespace, err == nil && link == namespace, nil
 }
 
 // mountsFor are the mounts that a process sees.
-func (l leakFinder) mountsFor(p *procfs.Process, first *firstProcess, shared bool) (mountTable, error) {
-	if !shared {
-		return readMounts(p)
-	}
+func (l leakFinder) mountsFor(p *procfs.Process, first *firstProcess, namespace string, shared bool) (mountTable, error) {
 	own, err := p.Readlink("root")
 	if err != nil {
 		return mountTable{}, err
 	}
-	if root, err := first.Readlink("root"); err != nil || root != own {
+	if shared {
+		if root, err := first.Readlink("root"); err == nil && root == own {
+			return first.table()
+		}
+	}
+	return l.others.table(p, mountView{namespace, own})
+}
+
+// mountView is what mountinfo shows: a mount namespace below a root.
+type mountView struct{ namespace, root string }
+
+func mountViewOf(p *procfs.Process) (mountView, error) {
+	namespace, err := p.Readlink("ns/mnt")
+	if err != nil {
+		return mountView{}, err
+	}
+	root, err := p.Readlink("root")
+	return mountView{namespace, root}, err
+}
+
+// heldMounts are processes of one container that see other mounts than its first,
+// one for each view, kept open while the others of that view are read: mountinfo
+// takes the kernel long, so it is read once for all of them. Nil reads it for each.
+type heldMounts struct {
+	fs   procfs.FS
+	held map[mountView]*firstProcess
+}
+
+// maxHeld bounds the files that are kept open.
+const maxHeld = 64
+
+// table returns the mounts of a process with a view.
+func (h *heldMounts) table(p *procfs.Process, view mountView) (mountTable, error) {
+	if h == nil {
 		return readMounts(p)
 	}
-	return first.table()
+	if known := h.held[view]; known != nil {
+		return known.table()
+	}
+	if len(h.held) >= maxHeld {
+		return readMounts(p)
+	}
+	own, err := h.fs.Open(p.PID())
+	if err != nil {
+		return readMounts(p)
+	}
+	// The number may have been given to another process since.
+	if now, err := mountViewOf(own); err != nil || now != view {
+		_ = own.Close()
+		return readMounts(p)
+	}
+	h.held[view] = &firstProcess{Process: own}
+	return h.held[view].table()
+}
+
+// close releases the processes. It tells whether one has ended: then its view may
+// be another's since, which got the number of its namespace.
+func (h *heldMounts) close() (ended bool) {
+	for _, p := range h.held {
+		ended = p.Alive() != nil || ended
+		_ = p.Close()
+	}
+	return ended
 }
 
 func (t mountTable) byID(id int) (Mount, bool) {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -182,6 +183,61 @@ func TestNamespaceFiles(t *testing.T) {
 		if text := strings.Join(got, " "); text != tc.want {
 			t.Errorf("%s: %s, want %s", name, text, tc.want)
 		}
+	}
+}
+
+// TestHeldMounts: the mounts of several processes in one mount namespace are read once, and not taken for those of another.
+func TestHeldMounts(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: makes a mount namespace")
+	}
+	start := func(args ...string) *procfs.Process {
+		cmd := exec.Command(args[0], args[1:]...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		})
+		p, err := procfs.FS{}.Open(cmd.Process.Pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = p.Close() })
+		return p
+	}
+	a, b := start("sleep", "1000"), start("sleep", "1000")
+	other := start("unshare", "-m", "--propagation", "private", "sleep", "1000")
+	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
+		if link, err := other.Readlink("ns/mnt"); err != nil || time.Since(begin) > 10*time.Second {
+			t.Fatal(err)
+		} else if ours, _ := a.Readlink("ns/mnt"); link != ours {
+			break
+		}
+	}
+	h := &heldMounts{held: map[mountView]*firstProcess{}}
+	l := leakFinder{others: h}
+	var tables []mountTable
+	for _, p := range []*procfs.Process{a, b, other} {
+		namespace, _, err := sharesMounts(p, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		table, err := l.mountsFor(p, nil, namespace, false)
+		if err != nil || len(table.list) == 0 {
+			t.Fatal(err)
+		}
+		tables = append(tables, table)
+	}
+	if &tables[0].list[0] != &tables[1].list[0] {
+		t.Error("the mounts of one namespace were read twice")
+	}
+	if &tables[0].list[0] == &tables[2].list[0] || len(h.held) != 2 {
+		t.Errorf("two namespaces are %d", len(h.held))
+	}
+	if h.close() {
+		t.Error("none of them has ended")
 	}
 }
 

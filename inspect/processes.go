@@ -218,11 +218,12 @@ func (s *scan) processes(f *listed, first *firstProcess) Fact[Processes] {
 	if s.err != nil {
 		return UnknownFact[Processes](s.err)
 	}
-	read, t := s.readAll(f, first)
-	if first != nil && first.Alive() != nil {
+	others := &heldMounts{fs: s.fs, held: map[mountView]*firstProcess{}}
+	read, t := s.readAll(f, first, others)
+	if ended := others.close(); ended || first != nil && first.Alive() != nil {
 		// What was taken to be its mounts may be another namespace's, which got
 		// the number of its own.
-		read, t = s.readAll(f, nil)
+		read, t = s.readAll(f, nil, nil)
 	}
 	t.List = arrange(s.tree(f, read))
 	return KnownFact(t, s.fs.Path("")+" and the cgroup of each process")
@@ -235,12 +236,12 @@ type scanned struct {
 }
 
 // readAll reads the processes of a container. The list is filled in later.
-func (s *scan) readAll(f *listed, first *firstProcess) ([]scanned, Processes) {
+func (s *scan) readAll(f *listed, first *firstProcess, others *heldMounts) ([]scanned, Processes) {
 	t := Processes{Missing: s.missing}
 	var read []scanned
 	var unread []error
 	for _, pid := range s.pids[f] {
-		r, err := s.read(pid, f, first)
+		r, err := s.read(pid, f, first, others)
 		switch {
 		case err == nil:
 			read = append(read, r)
@@ -258,7 +259,7 @@ func (s *scan) readAll(f *listed, first *firstProcess) ([]scanned, Processes) {
 
 // read reads one process. One that is not in the container any more has ended
 // there.
-func (s *scan) read(pid int, f *listed, first *firstProcess) (scanned, error) {
+func (s *scan) read(pid int, f *listed, first *firstProcess, others *heldMounts) (scanned, error) {
 	p, err := s.fs.Open(pid)
 	if err != nil {
 		return scanned{}, err
@@ -279,7 +280,9 @@ func (s *scan) read(pid int, f *listed, first *firstProcess) (scanned, error) {
 	case f.guest():
 		r.process.Leaks = AbsentFact[[]Leak](notGuests)
 	default:
-		r.process.Leaks = s.leaks.find(p, &r.process, first)
+		leaks := s.leaks
+		leaks.others = others
+		r.process.Leaks = leaks.find(p, &r.process, first)
 	}
 	return r, p.Alive()
 }
