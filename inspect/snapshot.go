@@ -165,7 +165,7 @@ func (o *objectWriter) text(text string) {
 
 func (o *objectWriter) value(v any) {
 	o.reserve(1)
-	o.piece(o.documents[0], marshal(o.documents[0], v))
+	o.piece(o.documents[0], marshalInto(o.documents[0], v))
 }
 
 // reserve makes as many documents as will be made at a time.
@@ -189,10 +189,16 @@ var streamed = experiment.JoinOptions(jsonv1.DefaultOptionsV1(), experiment.With
 		return f.stream(e)
 	})))
 
-// marshal makes a document of v.
-func marshal(document *bytes.Buffer, v any) error {
+// marshalInto makes a document of v.
+func marshalInto(document *bytes.Buffer, v any) error {
 	document.Reset()
 	return experiment.MarshalWrite(document, v, streamed)
+}
+
+func marshal(v any) ([]byte, error) {
+	var document bytes.Buffer
+	err := marshalInto(&document, v)
+	return replaceEscape(document.Bytes(), `\ufffd`, "\ufffd"), err
 }
 
 func (o *objectWriter) name(name string) {
@@ -236,7 +242,7 @@ func (o *objectWriter) end() { o.text("]") }
 func writeItems[T any](o *objectWriter, some []T) {
 	o.reserve(len(some))
 	errs := make([]error, len(some))
-	parallel(len(some), func(n int) { errs[n] = marshal(o.documents[n], &some[n]) })
+	parallel(len(some), func(n int) { errs[n] = marshalInto(o.documents[n], &some[n]) })
 	for n := range some {
 		if o.items > 0 {
 			o.text(",")
