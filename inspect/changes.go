@@ -112,7 +112,7 @@ func (p Pair) Replaced() bool { return p.Old != nil && p.New != nil && p.Old.ID 
 // else, when one was started in the place of another, by the names of pod and
 // container. The order is that of the new snapshot, with those that have gone
 // after them. What is left of a container that was replaced is in no pair.
-func Pairs(old, new Snapshot) []Pair {
+func Pairs(old, now Snapshot) []Pair {
 	olds, byName := map[string]*Report{}, map[string][]*Report{}
 	for n := range old.Containers {
 		r := &old.Containers[n]
@@ -122,12 +122,12 @@ func Pairs(old, new Snapshot) []Pair {
 		}
 	}
 	taken := map[*Report]bool{}
-	pairs := make([]Pair, len(new.Containers))
-	for n := range new.Containers {
-		r := &new.Containers[n]
+	pairs := make([]Pair, len(now.Containers))
+	for n := range now.Containers {
+		r := &now.Containers[n]
 		pairs[n].New = r
 		before := byName[r.place()]
-		if olds[r.Namespace+"/"+r.ID] == nil && len(before) == 1 && r.PID.Known() != Absent && !runs(new, before[0]) && !taken[before[0]] {
+		if olds[r.Namespace+"/"+r.ID] == nil && len(before) == 1 && r.PID.Known() != Absent && !runs(now, before[0]) && !taken[before[0]] {
 			pairs[n].Old = before[0]
 			taken[before[0]] = true
 		}
@@ -169,34 +169,34 @@ func runs(s Snapshot, other *Report) bool {
 }
 
 // Compare returns what differs between two snapshots of one node.
-func Compare(old, new Snapshot) Changes {
-	c := Changes{Old: old.Time, New: new.Time, Doubts: []string{}, Node: []FactChange{}, Containers: []ContainerChange{}, Sockets: []SocketChange{}}
-	pairs := Pairs(old, new)
-	c.Rebooted = rebooted(old.Node, new.Node)
-	c.Doubts = append(c.Doubts, doubts(old, new, pairs, c.Rebooted)...)
-	c.Node = append(c.Node, compareFacts(nodeFacts(old.Node), nodeFacts(new.Node))...)
+func Compare(old, now Snapshot) Changes {
+	c := Changes{Old: old.Time, New: now.Time, Doubts: []string{}, Node: []FactChange{}, Containers: []ContainerChange{}, Sockets: []SocketChange{}}
+	pairs := Pairs(old, now)
+	c.Rebooted = rebooted(old.Node, now.Node)
+	c.Doubts = append(c.Doubts, doubts(old, now, pairs, c.Rebooted)...)
+	c.Node = append(c.Node, compareFacts(nodeFacts(old.Node), nodeFacts(now.Node))...)
 	for _, p := range pairs {
-		if change, ok := compareContainers(p, len(new.Missing) > 0); ok {
+		if change, ok := compareContainers(p, len(now.Missing) > 0); ok {
 			c.Containers = append(c.Containers, change)
 		}
 	}
-	c.Sockets = append(c.Sockets, compareSockets(old, new)...)
+	c.Sockets = append(c.Sockets, compareSockets(old, now)...)
 	return c
 }
 
-func rebooted(old, new Node) bool {
+func rebooted(old, now Node) bool {
 	before, ok := old.BootID.Value()
-	after, known := new.BootID.Value()
+	after, known := now.BootID.Value()
 	return ok && known && before != after
 }
 
-func doubts(old, new Snapshot, pairs []Pair, rebooted bool) []string {
+func doubts(old, now Snapshot, pairs []Pair, rebooted bool) []string {
 	var list []string
 	common := slices.ContainsFunc(pairs, func(p Pair) bool { return p.Old != nil && p.New != nil && !p.Replaced() })
-	if rebooted && !common && len(old.Containers) > 0 && len(new.Containers) > 0 {
+	if rebooted && !common && len(old.Containers) > 0 && len(now.Containers) > 0 {
 		list = append(list, "they may be of two nodes: the boot is another one, and they have no container in common")
 	}
-	if new.Time.Before(old.Time) {
+	if now.Time.Before(old.Time) {
 		list = append(list, "the new snapshot was taken before the old one")
 	}
 	for _, s := range []struct {
@@ -204,9 +204,9 @@ func doubts(old, new Snapshot, pairs []Pair, rebooted bool) []string {
 		missing []string
 	}{
 		{"containers of the old snapshot", old.Missing},
-		{"containers of the new snapshot", new.Missing},
+		{"containers of the new snapshot", now.Missing},
 		{"sockets of the old snapshot", old.MissingSockets},
-		{"sockets of the new snapshot", new.MissingSockets},
+		{"sockets of the new snapshot", now.MissingSockets},
 	} {
 		for _, cause := range s.missing {
 			list = append(list, s.name+" may be missing: "+cause)
@@ -238,13 +238,13 @@ func containerChange(k ChangeKind, r *Report) ContainerChange {
 	return ContainerChange{Change: k, ID: r.ID, Namespace: r.Namespace, Name: r.FullName(), Kind: r.Kind, Facts: []FactChange{}}
 }
 
-func compareSockets(old, new Snapshot) []SocketChange {
+func compareSockets(old, now Snapshot) []SocketChange {
 	before := map[string]Socket{}
 	for _, k := range old.Sockets {
 		before[k.Path] = k
 	}
 	var list []SocketChange
-	for _, k := range new.Sockets {
+	for _, k := range now.Sockets {
 		was, ok := before[k.Path]
 		delete(before, k.Path)
 		change := SocketChange{Change: ChangeChanged, Path: k.Path, Kind: k.Kind, Facts: []FactChange{}}
@@ -259,7 +259,7 @@ func compareSockets(old, new Snapshot) []SocketChange {
 	}
 	for _, path := range slices.Sorted(maps.Keys(before)) {
 		kind := ChangeGone
-		if len(new.MissingSockets) > 0 {
+		if len(now.MissingSockets) > 0 {
 			kind = ChangeNotSeen
 		}
 		if k := before[path]; k.Kind != SocketShim {
@@ -325,19 +325,19 @@ func (f *factSet) lacking(level, name string, known Known, cause error) {
 
 // compareFacts returns the facts that differ. One that is known in parts before,
 // and as a whole is not any more, is one change.
-func compareFacts(old, new *factSet) []FactChange {
+func compareFacts(old, now *factSet) []FactChange {
 	list := []FactChange{}
-	names := slices.Clone(new.names)
+	names := slices.Clone(now.names)
 	for _, name := range old.names {
-		if _, ok := new.values[name]; !ok {
+		if _, ok := now.values[name]; !ok {
 			names = append(names, name)
 		}
 	}
 	for _, name := range names {
-		if old.partOfLacking(name) || new.partOfLacking(name) {
+		if old.partOfLacking(name) || now.partOfLacking(name) {
 			continue
 		}
-		was, is := old.at(name), new.at(name)
+		was, is := old.at(name), now.at(name)
 		if was.state == is.state && (was.same == is.same || was.state != Present) {
 			continue
 		}

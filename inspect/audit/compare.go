@@ -54,14 +54,14 @@ type FindingChange struct {
 // what is worse first, then by severity, the highest first. Which containers are
 // the same, [inspect.Pairs] tells. A finding that came or went as part of another
 // that did the same is left out.
-func Compare(old, new inspect.Snapshot, o Options) []FindingChange {
-	before, after := subjectsOf(Judge(old, o)), subjectsOf(Judge(new, o))
+func Compare(old, now inspect.Snapshot, o Options) []FindingChange {
+	before, after := subjectsOf(Judge(old, o)), subjectsOf(Judge(now, o))
 	list := compareSubjects(before[containerKey{}], after[containerKey{}], FindingGone)
 	gone := FindingGone
-	if len(new.Missing) > 0 {
+	if len(now.Missing) > 0 {
 		gone = FindingNotSeen
 	}
-	for _, p := range inspect.Pairs(old, new) {
+	for _, p := range inspect.Pairs(old, now) {
 		list = append(list, compareSubjects(before[keyOf(p.Old)], after[keyOf(p.New)], gone)...)
 	}
 	slices.SortStableFunc(list, func(a, b FindingChange) int {
@@ -100,21 +100,21 @@ func keyOf(r *inspect.Report) containerKey {
 
 // compareSubjects compares the results of one subject, rule by rule. Gone is what
 // became of the findings of one that is not there any more.
-func compareSubjects(old, new *Subject, gone FindingChangeKind) []FindingChange {
-	subject := cmp.Or(new, old)
+func compareSubjects(old, now *Subject, gone FindingChangeKind) []FindingChange {
+	subject := cmp.Or(now, old)
 	if subject == nil {
 		return nil
 	}
 	changes := map[string]*FindingChange{}
 	var rules []string
-	for _, list := range []*Subject{new, old} {
+	for _, list := range []*Subject{now, old} {
 		if list == nil {
 			continue
 		}
 		for _, r := range list.Results {
 			if _, ok := changes[r.Rule]; !ok {
 				rules = append(rules, r.Rule)
-				changes[r.Rule] = compareResults(old.result(r.Rule), new.result(r.Rule), new == nil, gone)
+				changes[r.Rule] = compareResults(old.result(r.Rule), now.result(r.Rule), now == nil, gone)
 			}
 		}
 	}
@@ -142,9 +142,9 @@ func (s *Subject) result(rule string) *Result {
 }
 
 // compareResults returns what became of a finding, nil when nothing did.
-func compareResults(old, new *Result, hasGone bool, gone FindingChangeKind) *FindingChange {
-	was, is := verdictOf(old), verdictOf(new)
-	c := &FindingChange{Old: old, New: new, Severity: max(severityOf(old), severityOf(new))}
+func compareResults(old, now *Result, hasGone bool, gone FindingChangeKind) *FindingChange {
+	was, is := verdictOf(old), verdictOf(now)
+	c := &FindingChange{Old: old, New: now, Severity: max(severityOf(old), severityOf(now))}
 	open := func(v Verdict) bool { return v == Fail || v == Unknown }
 	switch {
 	case !open(was) && !open(is):
@@ -155,9 +155,9 @@ func compareResults(old, new *Result, hasGone bool, gone FindingChangeKind) *Fin
 		c.Change, c.Worse = FindingNew, true
 	case is == Unknown && was != Unknown:
 		c.Change, c.Worse = FindingUnknown, was != Fail
-	case was == is && severityOf(new) > severityOf(old):
+	case was == is && severityOf(now) > severityOf(old):
 		c.Change, c.Worse = FindingWorse, true
-	case was == is && severityOf(new) < severityOf(old):
+	case was == is && severityOf(now) < severityOf(old):
 		c.Change = FindingBetter
 	case was == is:
 		return nil

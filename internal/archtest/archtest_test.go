@@ -56,7 +56,7 @@ var rules = map[string]rule{
 	},
 	"inspect/audit": {
 		own:    append(leaves, "inspect"),
-		others: []string{"go.yaml.in/yaml/v3"}, // baselines, whose mistakes have lines
+		others: []string{"go.yaml.in/yaml/v3"},                       // baselines, whose mistakes have lines
 		deny:   append(library, "os", "syscall", "net$", "net/http"), // judging never reads
 	},
 	"internal/procfs":     {others: kernel, deny: library},
