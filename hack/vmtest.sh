@@ -4,6 +4,7 @@
 # Runs the tests that need a lab on a kernel of their own, 6.1 if none is named, and prints what go test -json does. All is built here, as compiling is
 # slow there. This script runs itself again, inside; the flags, as -test.run '^TestLabNS$', go to each package's. With --gvisor the lab has
 # gVisor and user namespaces, and only their tests run; without flags they run too, in the same machine, after all others.
+# PACKAGES are those whose tests run, all if it is not set.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
@@ -66,9 +67,10 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 make --no-print-directory build bin/lab || exit
 bin/lab install --runtime "$runtime" --kernel "$kernel" "${tools[@]}" || exit
-go test -c -tags "${TAGS:-}" -o "$work/" ./... >/dev/null || exit
+read -ra packages <<<"${PACKAGES:-./...}"
+go test -c -tags "${TAGS:-}" -o "$work/" "${packages[@]}" >/dev/null || exit
 CGO_ENABLED=0 go build -o "$work/test2json" cmd/test2json || exit
-go list -f '{{.ImportPath}} {{.Dir}}' ./... | while read -r package folder; do
+go list -f '{{.ImportPath}} {{.Dir}}' "${packages[@]}" | while read -r package folder; do
 	test=$work/${package##*/}.test
 	if [ -x "$test" ] && [ -n "$(cd "$folder" && "$test" -test.list '^TestLab')" ]; then
 		echo "$package $folder"

@@ -376,6 +376,8 @@ func TestWrite(t *testing.T) {
 		"nothing known": {Version: inspect.SnapshotVersion, Time: time.Unix(0, 0).UTC(), Containers: []inspect.Report{{}, {}}, Missing: []string{"a \xff"}},
 		"lab of 1.6":    recorded(t, "audit/testdata/lab-1.6.json.gz"),
 		"lab of 2.4":    recorded(t, "audit/testdata/lab-2.4.json.gz"),
+		"on Linux 5.10": recorded(t, "audit/testdata/lab-1.6-linux-5.10.json.gz"),
+		"on Linux 6.1":  recorded(t, "audit/testdata/lab-2.4-linux-6.1.json.gz"),
 	}
 	for name, s := range snapshots {
 		t.Run(name, func(t *testing.T) {

@@ -14,12 +14,24 @@ import (
 	"github.com/rtinspect/rtinspect/inspect"
 )
 
-// versions are the recorded nodes.
-var versions = []string{"1.6", "2.4"}
+// versions are those of containerd on the recorded nodes; nodes are all of these, on other kernels too.
+var (
+	versions = []string{"1.6", "2.4"}
+	nodes    = []string{"1.6", "2.4", "1.6-linux-5.10", "2.4-linux-6.1"}
+)
+
+// versionOf is the version of containerd on a recorded node.
+func versionOf(node string) string {
+	version, _, _ := strings.Cut(node, "-")
+	return version
+}
 
 var recorded = map[string]func() []byte{
 	"1.6": sync.OnceValue(func() []byte { return unpack("1.6") }),
 	"2.4": sync.OnceValue(func() []byte { return unpack("2.4") }),
+	// With cgroup v2, AppArmor and every capability.
+	"1.6-linux-5.10": sync.OnceValue(func() []byte { return unpack("1.6-linux-5.10") }),
+	"2.4-linux-6.1":  sync.OnceValue(func() []byte { return unpack("2.4-linux-6.1") }),
 	// A node with gVisor, see guest_test.go.
 	"gvisor": sync.OnceValue(func() []byte { return unpack("gvisor") }),
 }
@@ -164,8 +176,8 @@ func pathsOf(s inspect.Snapshot, name string) []string {
 }
 
 func TestFindings(t *testing.T) {
-	for _, version := range versions {
-		t.Run(version, func(t *testing.T) { compareFindings(t, version, load(t, version)) })
+	for _, node := range nodes {
+		t.Run(node, func(t *testing.T) { compareFindings(t, versionOf(node), load(t, node)) })
 	}
 }
 

@@ -85,8 +85,8 @@ func failing(p PodLevel) []string {
 }
 
 func TestPodLevels(t *testing.T) {
-	for _, version := range versions {
-		t.Run(version, func(t *testing.T) { compareLevels(t, version, load(t, version)) })
+	for _, node := range nodes {
+		t.Run(node, func(t *testing.T) { compareLevels(t, versionOf(node), load(t, node)) })
 	}
 }
 

@@ -155,6 +155,7 @@ func TestVMEnds(t *testing.T) {
 		{"kill", []string{"--", "sh", "-c", "echo up; sleep 1000"}, syscall.SIGKILL, 137, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			cmd, _, stderr := vmCommand(lab, test.args...)
 			cmd.Stdout = nil
 			stdout, err := cmd.StdoutPipe()
