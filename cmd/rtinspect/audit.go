@@ -36,10 +36,10 @@ func (v *invocation) auditCommand() *cli.Command {
 			"With --baseline, findings that the file accepts count for nothing but the summary; entries that have expired or that " +
 			"nothing was found for are told on standard error.",
 		UsageText: "rtinspect audit\nrtinspect audit web --severity info -o wide\n" +
-			"rtinspect audit --exit-code --fail-on high --fail-on-unknown\nrtinspect audit --standard pss-restricted --pss-version v1.30\n" +
+			"rtinspect audit --exit-code --fail-on high --fail-on-unknown\n" +
 			"rtinspect audit --write-baseline accepted.yaml && rtinspect audit --baseline accepted.yaml --exit-code\n" +
-			"rtinspect audit -o sarif >node.sarif\nrtinspect audit --standard nsa -o junit >node.xml\nrtinspect audit -o html >node.html\n" +
-			"rtinspect audit --snapshot node.json -o json | jq '.findings[] | {rule, severity, subject: .subject.name}'",
+			"rtinspect audit --standard pss-restricted --pss-version v1.30 -o junit >node.xml\n" +
+			"rtinspect audit --snapshot node.json -o html >node.html",
 		Flags: append(append(standardFlags(), baselineFlags()...),
 			formatFlagOf(auditName),
 			&cli.BoolFlag{Name: "no-trunc", Usage: "print whole ids and values; tables show 13 and 80 characters of them otherwise"},

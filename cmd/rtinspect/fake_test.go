@@ -73,7 +73,7 @@ func TestBadRuntime(t *testing.T) {
 			}
 		}
 		for _, want := range []string{
-			"rtinspect: gone: pid: process 1073741824: no such process\n", "rtinspect: of-another: pid: ", "not the container's process", "broke off",
+			" and 3 more: pid: process 1073741824: no such process\n", "rtinspect: of-another: pid: ", "not the container's process", "broke off",
 		} {
 			if !strings.Contains(stderr.String(), want) {
 				t.Errorf("%s: %q is not in stderr\n%s", name, want, &stderr)
