@@ -1,47 +1,52 @@
 #!/usr/bin/env bash
-# Usage: hack/fuzz.sh DURATION [FLAG...]
+# Usage: hack/fuzz.sh DURATION [-json]
 #
-# Runs every fuzz target of the module for DURATION, one after the other; the flags go to each of these go test runs. An input that
-# fails is left in its package's testdata/fuzz, to be committed with the fix.
+# Runs every fuzz target of the module for DURATION, one after the other, and prints what go test [-json] does. An input that fails is
+# left in its package's testdata/fuzz, to be committed with the fix.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
-duration=${1:?usage: $0 DURATION [FLAG...]}
-shift
+duration=${1:?usage: $0 DURATION [-json]}
+json=${2:-}
 
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+status=0
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cache=$(go env GOCACHE)/fuzz
 
-# fuzz FLAG...: go test, and once more where the only failure is that its own time was over, which happens at times when a worker is
-# slow to stop: no input failed then.
+# once TARGET PACKAGE FOLDER: fuzzes a target of $work/test, as go test would, which links it again for each.
+once() {
+	local run=("$work/test" -test.run '^$' -test.fuzz "^$1\$" -test.fuzztime "$duration" -test.fuzzcachedir "$cache/$2")
+	cd "$3" || exit
+	if [ -n "$json" ]; then
+		go tool test2json -t -p "$2" "${run[@]}" -test.v=test2json
+	else
+		"${run[@]}"
+	fi
+}
+
+# fuzz TARGET PACKAGE FOLDER: once, and again where the only failure is that its own time was over, which happens at times when
+# a worker is slow to stop: no input failed then.
 fuzz() {
 	local result try
 	for try in 1 2; do
-		go test -tags "${TAGS:-}" "$@" >"$log"
+		(once "$@") >"$work/log"
 		result=$?
-		if [ $result = 0 ] || [ $try = 2 ] || ! grep -q 'context deadline exceeded' "$log" || grep -q 'Failing input written' "$log"; then
-			cat "$log"
+		if [ $result = 0 ] || [ $try = 2 ] || ! grep -q 'context deadline exceeded' "$work/log" || grep -q 'Failing input written' "$work/log"; then
+			cat "$work/log"
 			return $result
 		fi
 	done
 }
 
-status=0
-list=$(go test -tags "${TAGS:-}" -list '^Fuzz' ./...) || status=1
-targets=()
-while read -r first package _; do
-	case $first in
-	Fuzz*)
-		targets+=("$first")
-		;;
-	ok)
-		for target in "${targets[@]}"; do
-			fuzz "$@" -run '^$' -fuzz "^$target\$" -fuzztime "$duration" "$package" || status=1
-		done
-		targets=()
-		;;
-	esac
+list=$(go list -f '{{.ImportPath}} {{.Dir}}' ./...) || exit
+while read -r package folder; do
+	grep -qs '^func Fuzz' "$folder"/*_test.go || continue
+	if ! go test -c -fuzz . -tags "${TAGS:-}" -o "$work/test" "$package"; then
+		status=1
+		continue
+	fi
+	for target in $(cd "$folder" && "$work/test" -test.list '^Fuzz'); do
+		fuzz "$target" "$package" "$folder" || status=1
+	done
 done <<<"$list"
-if [ $status != 0 ]; then
-	grep -v -e '^ok' -e '^Fuzz' -e 'no test files' <<<"$list" >&2
-fi
 exit $status
