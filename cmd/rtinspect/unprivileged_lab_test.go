@@ -268,7 +268,7 @@ func withoutPIDs() []expectation {
 	return []expectation{
 		{
 			args: []string{"ps"}, status: statusIncomplete, stdout: []string{`\w{13} +app +pod-host-ns +default +k8s\.io +running +unknown +unknown$`},
-			stderr: []string{ref + `pid: ` + cause + `$`, asRoot},
+			stderr: []string{`default/\S+ and \d+ more: pid: ` + cause + `$`, asRoot},
 		},
 		{args: []string{"pods"}, status: statusIncomplete, stdout: []string{`pod-host-ns +default +\w{13} +running +unknown `}, stderr: []string{asRoot}},
 		{
