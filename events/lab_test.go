@@ -165,7 +165,7 @@ func TestLabRestarts(t *testing.T) {
 	close(stop)
 	wg.Wait()
 	told := map[string]string{}
-	gaps := 0
+	gaps, unconfirmed := 0, 0
 	for _, e := range l.rest(4 * time.Second) {
 		if gap, ok := e.Detail.(events.Gap); ok {
 			gaps++
@@ -176,8 +176,10 @@ func TestLabRestarts(t *testing.T) {
 		if cameAndWent(told, e) {
 			continue
 		}
-		if e.Confirmed == events.Unconfirmed {
-			t.Errorf("unconfirmed: %s", line(e))
+		if e.Confirmed == events.Unconfirmed { // of a task that came and went while containerd did: no state follows from it
+			t.Logf("unconfirmed: %s", line(e))
+			unconfirmed++
+			continue
 		}
 		if e.Container == nil {
 			continue
@@ -188,6 +190,9 @@ func TestLabRestarts(t *testing.T) {
 	}
 	if gaps != n {
 		t.Errorf("%d gaps, want %d", gaps, n)
+	}
+	if unconfirmed > 2*n {
+		t.Errorf("%d events are unconfirmed", unconfirmed)
 	}
 	if there := d.state(t); !maps.Equal(there, told) {
 		t.Errorf("the stream told\n%v\nbut there is\n%v", told, there)
@@ -395,7 +400,6 @@ func TestLabForged(t *testing.T) {
 // TestLabSlow: the reader stops for a while under many events. containerd is drained
 // all the same, and what is given up is counted.
 func TestLabSlow(t *testing.T) {
-	t.Parallel() // with those that do not mostly wait
 	d := newDaemon(t)
 	const room = 1000
 	n := times(60_000, 20_000)
@@ -420,7 +424,7 @@ func TestLabSlow(t *testing.T) {
 			time.Sleep(max(pause-time.Since(began), 500*time.Millisecond)) // the reader does not read
 			after := d.memory(t)
 			t.Logf("containerd had %d MiB and has %d MiB; here %d KiB and %d KiB", before>>20, after>>20, ours>>10, heap()>>10)
-			if grown := heap() - ours; grown > 16<<20 { // other tests run beside it
+			if grown := heap() - ours; grown > 16<<20 {
 				t.Errorf("%d bytes more here", grown)
 			}
 			if after > before+64<<20 {

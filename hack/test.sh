@@ -124,7 +124,7 @@ for runtime in 1.6 2.4; do
 	fi
 done
 # The same on a kernel with cgroup v2, AppArmor and a root with every capability.
-labtests '6.1 (virtual machine)' 2.4 lab-vm-2.4 timeout --kill-after=1m 30m hack/vmtest.sh 2.4
+labtests '6.1 (virtual machine)' 2.4 lab-vm-2.4 timeout --kill-after=1m 42m hack/vmtest.sh 2.4
 # An older one, with the older runtime: what depends on the kernel.
 PACKAGES='./cgroup ./nsdiff ./inspect/... ./examples/limits' labtests '5.10 (virtual machine)' 1.6 lab-vm-5.10 \
 	timeout --kill-after=1m 30m hack/vmtest.sh --kernel 5.10 1.6 \
