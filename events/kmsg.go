@@ -114,17 +114,19 @@ func (c *container) owns(path string) bool {
 	return false
 }
 
-// hitOf names the limit that the kernel's log tells of.
-func (c *container) hitOf(k kill) inspect.Fact[Hit] {
+// hitOf names the limit that the kernel's log tells of. A container that has ended already left its limits behind where they
+// are those of a cgroup above it, which its pod's sandbox has too.
+func (r *reducer) hitOf(c *container, k kill) inspect.Fact[Hit] {
 	const source = "the kernel's log"
 	if k.hit == "" {
 		return inspect.AbsentFact[Hit]("no limit of a cgroup was reached: the node was short of memory")
 	}
-	if p := c.task(); p != nil && p.memory != nil {
-		for _, l := range p.memory.levels {
-			if l.Cgroup == k.hit {
-				return inspect.KnownFact(l.Hit, source)
-			}
+	if hit, ok := c.limitOf(k.hit); ok {
+		return inspect.KnownFact(hit, source)
+	}
+	for _, other := range r.state {
+		if hit, ok := other.limitOf(k.hit); ok {
+			return inspect.KnownFact(hit, source)
 		}
 	}
 	hit := Hit{Cgroup: k.hit}
@@ -132,4 +134,18 @@ func (c *container) hitOf(k kill) inspect.Fact[Hit] {
 		hit.Kind, hit.Limit = cgroup.KindContainer, c.declared
 	}
 	return inspect.KnownFact(hit, source)
+}
+
+// limitOf returns the limit of a cgroup that the container is in or below.
+func (c *container) limitOf(name string) (Hit, bool) {
+	p := c.task()
+	if p == nil || p.memory == nil {
+		return Hit{}, false
+	}
+	for _, l := range p.memory.levels {
+		if l.Cgroup == name {
+			return l.Hit, true
+		}
+	}
+	return Hit{}, false
 }

@@ -392,7 +392,7 @@ func (r *reducer) judgeOOM(c *container, h *held) (verdict, string) {
 func (r *reducer) takeOOM(c *container, h *held) {
 	p := c.task()
 	if h.kill != nil {
-		r.tellOOM(c, p, c.hitOf(*h.kill), h.Event)
+		r.tellOOM(c, p, r.hitOf(c, *h.kill), h.Event)
 		p.kills.early++
 		return
 	}
