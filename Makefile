@@ -6,7 +6,7 @@ SHELL := /bin/bash
 TAGS := urfave_cli_no_docs,grpcnotrace
 export TAGS
 
-##   FUZZTIME=30s  how long fuzz spends on each target (test: 3s)
+##   FUZZTIME=30s  how long fuzz spends on each target (test: 1s)
 ##   BENCH=.       which benchmarks bench runs
 ##   RUNTIME=1.6   which containerd demo runs: 1.6, Debian's, or 2.4, built from source
 BENCH ?= .
@@ -29,7 +29,7 @@ demo: build bin/lab ## show rtinspect on a private containerd (root)
 	@hack/demo.sh
 
 .PHONY: test
-test: ## run everything that must pass: unit, race, fuzz, the real containerds (root), on two kernels, lint
+test: ## run everything that must pass: unit, race, fuzz, the real containerds (root), on three kernels, lint
 	@hack/test.sh
 
 .PHONY: unit
