@@ -1,6 +1,7 @@
 package inspect_test
 
 import (
+	"maps"
 	"os"
 	"os/exec"
 	"strconv"
@@ -69,6 +70,44 @@ func TestLabGVisor(t *testing.T) {
 	inForce, _ := sidecar.Cgroup.InForce.Value()
 	if limits.Memory != cgroup.LimitOf(128<<20) || !isMax(inForce.Memory.Max) {
 		t.Errorf("the sidecar's memory: declared %s, in force %v", limits.Memory, inForce.Memory.Max)
+	}
+}
+
+// TestLabGVisorKernel: without a runtime a pod in gVisor is one container, with the same first process, and its files are no leaks.
+func TestLabGVisorKernel(t *testing.T) {
+	i := lab(t)
+	if os.Getenv("RTINSPECT_LAB_GVISOR") == "" {
+		t.Skip("needs the lab with gVisor: hack/vmtest.sh")
+	}
+	listed, err := i.Containers(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, got := map[int]bool{}, map[int]bool{}
+	for _, c := range listed {
+		if pid, _ := c.PID.Value(); c.Guest() {
+			want[pid] = true
+		}
+	}
+	list, err := inspect.OpenKernel(inspect.Options{}, nil).Processes(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range list {
+		if !c.Guest() {
+			continue
+		}
+		pid, _ := c.PID.Value()
+		got[pid] = true
+		processes, _ := c.Processes.Value()
+		for n, p := range processes.List {
+			if (p.Origin == inspect.OriginFirst) != (n == 0) || n > 0 && p.Origin != inspect.OriginSandbox || len(p.Beyond) > 0 || p.Leaks.Known() != inspect.Absent {
+				t.Errorf("%s: process %d: %s, %v, %v", c.ID, p.PID, p.Origin, p.Beyond, p.Leaks)
+			}
+		}
+	}
+	if len(want) == 0 || !maps.Equal(got, want) {
+		t.Errorf("gVisor's first processes %v, want %v", got, want)
 	}
 }
 

@@ -318,6 +318,7 @@ type listed struct {
 	namespaces nsdiff.Set // of the first process, once it was read
 	looked     bool       // whether namespaces was read, or tried to be
 	confines   *confines  // of the first process, once they were read
+	gvisor     bool       // as the kernel tells, see markGuest
 }
 
 // forget frees what is needed for the container's own report only.

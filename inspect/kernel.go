@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/rtinspect/rtinspect/caps"
 	"github.com/rtinspect/rtinspect/cgroup"
@@ -28,8 +29,9 @@ var ErrKernelOnly = errors.New("not known without a container runtime")
 //
 // From /proc/PID/cgroup, stat and status, see cgroups(7). What is in force is
 // known as with a runtime. Names, images, states, tiers, and what was requested
-// and declared are unknown, with the cause [ErrKernelOnly]; the kernel does not
-// tell sandboxes from containers either. The name of a container is the beginning
+// and declared are unknown, with the cause [ErrKernelOnly]; but gVisor is known by
+// its program. The kernel does not tell the sandbox of a pod from its containers
+// either. The name of a container is the beginning
 // of its id. Containers that have no process are not found, and none whose cgroup
 // is called otherwise, as those of ctr: the error of [Inspector.List] and its
 // like tells of processes in other pid namespaces that are in no container.
@@ -97,8 +99,11 @@ func (i *Inspector) kernelList() ([]listed, error) {
 		}
 	}
 	var found []listed
+	host := sync.OnceValue(i.hostMounts)
 	for id, group := range groups {
-		found = append(found, kernelContainer(id, group))
+		f := kernelContainer(id, group)
+		i.markGuest(&f, group, host)
+		found = append(found, f)
 	}
 	slices.SortFunc(found, func(a, b listed) int { return compare(a.Container, b.Container) })
 	return found, errors.Join(i.noRuntime, i.unseen(pids), unread(errs), leftOut(strays))
@@ -203,10 +208,13 @@ func kernelContainer(id string, group []*member) listed {
 }
 
 // nameFromKernel fills in what the first process tells of its container without a
-// runtime. Only a runtime's type tells a sandbox or a virtual machine.
+// runtime. Only a runtime's type tells a virtual machine.
 func (i *Inspector) nameFromKernel(f *listed, p *procfs.Process) {
 	f.PID = KnownFact(p.PID(), p.Path("cgroup"))
 	f.Tier = UnknownFact[Tier](ErrKernelOnly)
+	if f.gvisor {
+		f.Tier = KnownFact(TierSandbox, p.Path("exe"))
+	}
 	f.Command = readArgs(p, i.options.RedactArgs)
 }
 
@@ -220,12 +228,8 @@ func shortID(id string) string { return id[:min(13, len(id))] }
 // later is younger. One that put itself into a second container's cgroup counts
 // there only when no other does.
 func firstOf(group []*member) *member {
-	inside := map[int]bool{}
-	for _, m := range group {
-		inside[m.pid] = true
-	}
-	started := slices.DeleteFunc(slices.Clone(group), func(m *member) bool { return inside[m.parent] })
-	if len(started) == 0 {
+	candidates := started(group)
+	if len(candidates) == 0 {
 		return nil
 	}
 	rank := func(yes bool) int {
@@ -234,7 +238,7 @@ func firstOf(group []*member) *member {
 		}
 		return 1
 	}
-	return slices.MinFunc(started, func(a, b *member) int {
+	return slices.MinFunc(candidates, func(a, b *member) int {
 		return cmp.Or(
 			rank(len(a.places) == 1)-rank(len(b.places) == 1),
 			rank(a.leads)-rank(b.leads),
@@ -245,15 +249,31 @@ func firstOf(group []*member) *member {
 	})
 }
 
+// started are the processes of a container whose parent is outside of it.
+func started(group []*member) []*member {
+	inside := map[int]bool{}
+	for _, m := range group {
+		inside[m.pid] = true
+	}
+	return slices.DeleteFunc(slices.Clone(group), func(m *member) bool { return inside[m.parent] })
+}
+
 // unseen tells why processes of other containers may not be shown at all.
 func (i *Inspector) unseen(pids []int) error {
 	switch {
-	case len(pids) == 0 || pids[0] != 1:
+	case len(pids) == 0:
+		return i.noProcess()
+	case pids[0] != 1:
 		return fmt.Errorf("%s is not shown: other users' processes are hidden by hidepid", i.fs.Path("1"))
 	case !i.host().Machine:
 		return fmt.Errorf("%s shows no threads of the kernel: containers outside of its pid namespace are not seen", i.fs.Path(""))
 	}
 	return nil
+}
+
+// noProcess is for a folder that is no proc file system.
+func (i *Inspector) noProcess() error {
+	return fmt.Errorf("%s shows no process: proc may not be mounted there", i.fs.Path(""))
 }
 
 // unread tells of processes that may be of a container, and why that is unknown.

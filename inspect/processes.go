@@ -191,7 +191,9 @@ func (s *scan) whyMissing(pids []int, errs []error) string {
 	switch {
 	case len(unread) > 0:
 		return fmt.Sprintf("%d processes could not be told to be of a container or not: %v", len(unread), unread[0])
-	case len(pids) == 0 || pids[0] != 1:
+	case len(pids) == 0:
+		return s.noProcess().Error()
+	case pids[0] != 1:
 		return s.fs.Path("1") + " is not shown: other users' processes are hidden by hidepid"
 	}
 	return ""
@@ -312,7 +314,7 @@ func (s *scan) tree(f *listed, read []scanned) []Process {
 const notGuests = "the process is the sandbox's, not the guest's"
 
 // guest tells that the runtime gives the container a kernel of its own.
-func (f *listed) guest() bool { return runtimeTier(f.Runtime).Guest() }
+func (f *listed) guest() bool { return f.gvisor || runtimeTier(f.Runtime).Guest() }
 
 // isFirst tells whether a process in the container's cgroup is the one that the
 // runtime names.

@@ -72,7 +72,8 @@ type Socket struct {
 	// Connect are the users that can connect, by the modes, owners and ACLs of
 	// the socket and the folders above. Names and members are those of the
 	// node's /etc/passwd and /etc/group: those of LDAP are not seen. Root's
-	// group does not count for an account without a login shell.
+	// group does not count for the system's accounts operator, halt, shutdown and
+	// sync where they have no login shell.
 	Connect Fact[Who] `json:"connect"`
 	// Control are the users other than root that can change who connects.
 	Control Fact[[]SocketControl] `json:"control"`
@@ -236,8 +237,13 @@ func (f *finder) nameAbstract(name string, heard []listening, heardErr error) er
 	return fmt.Errorf("socket %q: %w", name, errNotListening)
 }
 
-// hear adds a listening socket. A path that leads to no socket is that of one
-// whose file is gone or in another mount namespace: nobody connects by it here.
+// errMoved is for a socket that listens where its file is not any more: it keeps
+// the name that it was bound to, and who finds the file connects.
+var errMoved = errors.New("it listens, but its file is not there any more: where it was moved to, if it was not removed, is not known")
+
+// hear adds a listening socket. A path that leads to no socket is unknown when its
+// runtime sees the same files as we; else it is of another mount namespace, and
+// nobody connects by it here.
 func (f *finder) hear(l listening) {
 	var s *foundSocket
 	switch {
@@ -248,7 +254,10 @@ func (f *finder) hear(l listening) {
 	default:
 		var err error
 		if s, err = f.add(l.name); err != nil {
-			return
+			if !l.onNode {
+				return
+			}
+			s = f.unknown(l.name, errMoved)
 		}
 	}
 	s.Kind = l.kind

@@ -92,8 +92,8 @@ func parseLines[T any](text string, parse func(string) (T, error)) ([]T, error) 
 
 // parseUserLine reads name:password:uid:gid:comment:home:shell.
 //
-// root's group does not count for an account that cannot log in: many systems
-// put operator, halt and their like there, and nothing runs as them.
+// root's group does not count for operator, halt and their like, which Red Hat's
+// systems put there: nobody logs in as them, and no service runs as them.
 func parseUserLine(line string) (user, error) {
 	f := strings.Split(line, ":")
 	if len(f) != 7 || f[0] == "" {
@@ -105,15 +105,18 @@ func parseUserLine(line string) (user, error) {
 		return user{}, fmt.Errorf("line %q: want the numbers of a user and a group", line)
 	}
 	u := user{Account: Account{ID: uid, Name: f[0]}}
-	if gid != 0 || hasLogin(f[6]) {
+	if gid != 0 || !u.isIdle(f[6]) {
 		u.gids = []uint32{gid}
 	}
 	return u, nil
 }
 
-// hasLogin tells whether a login shell is one: not a program that ends at once.
-func hasLogin(shell string) bool {
-	return !slices.Contains([]string{"nologin", "false", "true", "sync", "halt", "shutdown"}, filepath.Base(shell))
+// isIdle takes the accounts of the system that exist for their names alone. Of
+// another one without a login shell a service may run, with its groups.
+func (u user) isIdle(shell string) bool {
+	const firstOfServices = 100 // below are those that a system comes with
+	return u.ID < firstOfServices && slices.Contains([]string{"sync", "shutdown", "halt", "operator"}, u.Name) &&
+		slices.Contains([]string{"nologin", "false", "true", "sync", "halt", "shutdown"}, filepath.Base(shell))
 }
 
 // parseGroupLine reads name:password:gid:members.

@@ -123,6 +123,7 @@ type listening struct {
 	netns  Fact[string] // net:[inode]
 	owners []Listener
 	kind   SocketKind
+	onNode bool // an owner's paths mean what they mean to us
 }
 
 // runtimeProcess is what was read of a process under its handle.
@@ -375,6 +376,7 @@ func (s *surroundings) claim(l *listening) bool {
 			continue
 		}
 		l.owners = append(l.owners, r.Listener)
+		l.onNode = l.onNode || r.onNode
 		if !known && (r.onNode || l.abstract()) {
 			kind, known = r.kind, true
 		}

@@ -160,10 +160,14 @@ func TestRootsGroup(t *testing.T) {
 	p := perms(t, "0660 0:0")
 	w := []way{{{Permissions: &p, want: PermWrite}}}
 	for line, want := range map[string]string{
-		"dave:x:1003:0::/home/dave:/bin/bash": "members of group 0 (dave)",
-		"halt:x:7:0:halt:/sbin:/sbin/halt":    "only root",
-		"op:x:11:0::/:/usr/sbin/nologin":      "only root",
-		"toor:x:0:0::/root:/bin/sh":           "only root",
+		"dave:x:1003:0::/home/dave:/bin/bash":    "members of group 0 (dave)",
+		"halt:x:7:0:halt:/sbin:/sbin/halt":       "only root",
+		"sync:x:4:0:sync:/bin:/bin/sync":         "only root",
+		"operator:x:11:0::/:/usr/sbin/nologin":   "only root",
+		"operator:x:11:0::/:/bin/bash":           "members of group 0 (operator)",
+		"operator:x:1011:0::/:/usr/sbin/nologin": "members of group 0 (operator)",
+		"backup:x:990:0::/srv:/usr/sbin/nologin": "members of group 0 (backup)",
+		"toor:x:0:0::/root:/bin/sh":              "only root",
 	} {
 		u, err := parseUserLine(line)
 		if err != nil {

@@ -167,6 +167,24 @@ func TestFindSockets(t *testing.T) {
 
 // TestHiddenNamespaces: where process 1 may not be looked into, a process of the
 // same network namespace tells which it is, and no socket is there twice.
+// TestMovedSocket: a socket keeps its name when its file is moved. That of a runtime is unknown then, and not left out.
+func TestMovedSocket(t *testing.T) {
+	n := newSocketNode(t)
+	n.listens(11, "/run/containerd/containerd.sock")
+	n.listens(12, "/run/docker.sock", 1, 70, 71)
+	n.process(70, "containerd", "mnt:[1]", "net:[1]", 11)
+	n.process(71, "dockerd", "mnt:[2]", "net:[1]", 12) // its files are others
+	n.socket("run/elsewhere.sock", 0o666)
+	s := n.one()
+	if s.Path != "/run/containerd/containerd.sock" || s.Verdict != SocketUnknown || !strings.Contains(s.Reason, "is not there any more") {
+		t.Errorf("%s is %s: %s", s.Path, s.Verdict, s.Reason)
+	}
+	if s.File.Known() != Unknown || s.Connect.Known() != Unknown || s.Type.Known() != Present || len(s.Listeners) != 1 {
+		t.Errorf("%+v", s)
+	}
+	roundTrip(t, s)
+}
+
 func TestHiddenNamespaces(t *testing.T) {
 	const name = "@/containerd-shim/abc.sock"
 	hide := func(n *socketNode) {

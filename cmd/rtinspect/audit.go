@@ -460,13 +460,38 @@ func failedLine(f finding, o output) auditLine {
 	if f.Possible {
 		l.text = "possible by the version: " + l.text
 	}
-	if len(f.Parts) > 0 {
-		l.text += "; contains " + count(len(f.Parts), "other finding", "other findings")
+	if what := containedText(f); what != "" {
+		l.text += "; contains " + what
 	}
 	if o.wide() {
 		l.details = details(f)
 	}
 	return l
+}
+
+// containedText counts what a finding contains, what failed apart from what is unknown.
+func containedText(f finding) string {
+	failed, unknown := len(partNames(f, audit.Fail)), len(partNames(f, audit.Unknown))
+	switch {
+	case failed == 0 && unknown == 0:
+		return ""
+	case failed == 0:
+		return count(unknown, "unknown verdict", "unknown verdicts")
+	case unknown == 0:
+		return count(failed, "other finding", "other findings")
+	}
+	return count(failed, "other finding", "other findings") + " and " + count(unknown, "unknown verdict", "unknown verdicts")
+}
+
+// partNames are the rules of what a finding contains, of one verdict.
+func partNames(f finding, verdict audit.Verdict) []string {
+	var names []string
+	for _, part := range f.Parts {
+		if part.Verdict == verdict {
+			names = append(names, part.Rule)
+		}
+	}
+	return names
 }
 
 // because tells in short what a finding follows from: the conditions of a path, or else the first fact that says more than true,
@@ -545,12 +570,13 @@ func details(f finding) []string {
 		list = append(list, text)
 		evidence("- ", leg.Evidence)
 	}
-	if len(f.Parts) > 0 {
-		names := make([]string, len(f.Parts))
-		for n, part := range f.Parts {
-			names[n] = part.Rule
+	for _, of := range []struct {
+		what    string
+		verdict audit.Verdict
+	}{{"contains ", audit.Fail}, {"contains, unknown: ", audit.Unknown}} {
+		if names := partNames(f, of.verdict); len(names) > 0 {
+			list = append(list, of.what+strings.Join(names, ", "))
 		}
-		list = append(list, "contains "+strings.Join(names, ", "))
 	}
 	return list
 }

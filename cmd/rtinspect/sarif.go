@@ -216,8 +216,10 @@ func sarifResult(f finding, rule audit.Rule) *garif.Result {
 	if len(f.Causes) > 0 {
 		p["causes"] = f.Causes
 	}
-	if len(f.Parts) > 0 {
-		p["contains"] = partNames(f)
+	for key, verdict := range map[string]audit.Verdict{"contains": audit.Fail, "containsUnknown": audit.Unknown} {
+		if names := partNames(f, verdict); len(names) > 0 {
+			p[key] = names
+		}
 	}
 	r.Properties = &p
 	return r
@@ -371,12 +373,4 @@ func evidenceText(e audit.Evidence) string {
 		text += fmt.Sprintf(" (%s)", e.Source)
 	}
 	return text
-}
-
-func partNames(f finding) []string {
-	names := make([]string, len(f.Parts))
-	for n, part := range f.Parts {
-		names[n] = part.Rule
-	}
-	return names
 }
