@@ -47,6 +47,7 @@ type process struct {
 	pid    int
 	stage  stage
 	ran    bool            // it is known to have been started
+	seen   time.Time       // when it was known to run last
 	member *inspect.Member // nil where the kernel does not tell it
 	wait   *wait
 	ended  time.Time // when its end was told
@@ -658,15 +659,23 @@ func (r *reducer) followUp(c *container, p *process) {
 	if !ok {
 		return
 	}
-	if p.stage < exited && t.Task.State != "" && t.Task.PID == p.pid && t.Task.State != runtimeapi.Exited || t.Task.Err != nil {
-		p.wait.at = time.Now() // it still runs: ask again
+	runs := p.stage < exited && t.Task.State != "" && t.Task.PID == p.pid && t.Task.State != runtimeapi.Exited
+	if runs {
+		p.seen = c.look.began
+	}
+	if runs || t.Task.Err != nil {
+		p.wait.at = time.Now() // ask again
 		r.await(c, "")
 		return
 	}
 	p.pause = min(max(2*p.pause, deleteAfter), deleteSeldom)
 	p.again = time.Now().Add(p.pause)
 	source := Missed
-	if end := t.Task.Exit.Time; p.stage < exited && r.session != nil && !end.IsZero() {
+	if p.stage < exited && r.session != nil {
+		end := t.Task.Exit.Time
+		if end.IsZero() {
+			end = p.seen // or later: nobody could see it run since
+		}
 		source = r.session.source(end)
 	}
 	r.apply(c, t, source)

@@ -83,7 +83,7 @@ func (r *reducer) take(c *container, h *held) {
 
 // begin makes a task of which only its creation is known.
 func (r *reducer) begin(c *container, pid int, h *held) *process {
-	p := &process{pid: pid, stage: created, wait: c.waits[""]}
+	p := &process{pid: pid, stage: created, seen: time.Now(), wait: c.waits[""]}
 	if h != nil {
 		p.member, h.member = h.member, nil
 	}
@@ -355,6 +355,7 @@ func (r *reducer) applyTask(c *container, t runtimeapi.Truth, source Source, now
 		r.tellExit(c, "", p, exit, Event{Time: when, Source: source, Confirmed: Confirmed, Why: byList})
 	}
 	if p.stage < exited {
+		p.seen = now
 		r.await(c, "")
 		r.applyPause(c, p, t.Task.State == runtimeapi.Paused, source, now)
 	}
