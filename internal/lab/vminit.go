@@ -81,7 +81,9 @@ func initialize() error {
 		last = message{Error: err.Error()}
 	}
 	r.send(last)
-	select {} // the other side pulls the plug
+	for {
+		_ = unix.Pause() // the other side pulls the plug; to Go a select without cases may be a deadlock, and the end of the machine
+	}
 }
 
 func loadModules(files []string) error {
