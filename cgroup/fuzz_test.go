@@ -117,6 +117,9 @@ func FuzzParseMounts(f *testing.F) {
 				mode = "rw"
 			}
 			options := strings.Join(append([]string{mode}, m.Controllers...), ",")
+			if m.Delegates {
+				options += ",nsdelegate"
+			}
 			fmt.Fprintf(&text, "1 2 0:3 %s %s %s - %s cgroup %s\n", escape.Replace(m.Root), escape.Replace(m.Point), mode, kind, options)
 		}
 		if back, err := ParseMounts([]byte(text.String())); err != nil || !reflect.DeepEqual(back, mounts) {

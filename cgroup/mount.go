@@ -21,6 +21,10 @@ type Mount struct {
 	// Writable says that neither the mount nor the file system is read-only. What may then be written is still up to the owner
 	// and mode of each file.
 	Writable bool `json:"writable"`
+	// Delegates says that the hierarchy is mounted with nsdelegate: from a cgroup namespace, the limits of the cgroup at its root
+	// cannot be written, only those below. cgroup v2 from Linux 4.13 on, see "Cgroups delegation: mounting (v2) with the nsdelegate
+	// mount option" in cgroups(7).
+	Delegates bool `json:"nsdelegate,omitempty"`
 }
 
 // legacyOptions are the options of a cgroup v1 file system that are no controllers.
@@ -62,6 +66,7 @@ func parseMount(fields, tail []string) (Mount, error) {
 		return Mount{}, fmt.Errorf("%w: mountinfo: cgroup mount %q of %q: want absolute paths", ErrSyntax, clip(m.Point), clip(m.Root))
 	}
 	if m.Unified {
+		m.Delegates = slices.Contains(options, "nsdelegate")
 		return m, nil
 	}
 	for _, option := range options {

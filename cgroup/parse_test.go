@@ -182,7 +182,7 @@ func TestParseMounts(t *testing.T) {
 		"41 31 0:38 /../.. /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n40 31 0:37 / /s rw - cgroup systemd ro,xattr,name=systemd\n"))
 	want := []Mount{
 		{Point: `/cg\roup\`, Root: "/docker/x y", Controllers: []string{"cpu", "cpuacct"}},
-		{Point: "/sys/fs/cgroup", Root: "/../..", Unified: true, Writable: true},
+		{Point: "/sys/fs/cgroup", Root: "/../..", Unified: true, Writable: true, Delegates: true},
 		{Point: "/s", Root: "/", Controllers: []string{"name=systemd"}},
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {

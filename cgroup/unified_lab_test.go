@@ -398,8 +398,7 @@ func removeGroup(t *testing.T, dir string) {
 	t.Error(err)
 }
 
-// TestLabCgroupNamespaces: an ordinary container sees its own cgroup as the root, a privileged one the machine's; a mount that
-// was made writable is found to be.
+// TestLabCgroupNamespaces: an ordinary container sees its own cgroup as the root, a privileged one the machine's.
 func TestLabCgroupNamespaces(t *testing.T) {
 	containers := unified(t)
 	for pod, own := range map[string]bool{"pod-no-limits": true, "pod-privileged": false} {
@@ -420,17 +419,30 @@ func TestLabCgroupNamespaces(t *testing.T) {
 			t.Errorf("%s: %+v, want the root %s", pod, mounts[0], want)
 		}
 	}
-	c := containers["pod-no-limits"]
-	pid, _ := c.PID.Value()
-	remount := func(mode string) {
-		out, err := exec.Command("nsenter", "--target", strconv.Itoa(pid), "--mount", "--pid", "mount", "-o", "remount,bind,"+mode, "/sys/fs/cgroup").CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
+}
+
+// TestLabCgroupWritable: a container that containerd lets write its cgroup, with cgroup_writable. It can divide what it has, and,
+// where the hierarchy is mounted with nsdelegate, not lift its own limits.
+func TestLabCgroupWritable(t *testing.T) {
+	containers := unified(t)
+	c, ok := containers["pod-cgroup-writable"]
+	if !ok {
+		t.Skip("needs the lab's pod-cgroup-writable: hack/vmtest.sh")
 	}
-	remount("rw")
-	t.Cleanup(func() { remount("ro") })
-	if mounts, _ := labProcess(t, c).Mounts.Value(); len(mounts) != 1 || !mounts[0].Writable {
-		t.Errorf("writable: %+v", mounts)
+	p := labProcess(t, c)
+	mounts, _ := p.Mounts.Value()
+	if len(mounts) != 1 || !mounts[0].Writable || !mounts[0].Delegates || mounts[0].Root != p.Place.Path {
+		t.Errorf("%+v of %s", mounts, p.Place.Path)
+	}
+	pid, _ := c.PID.Value()
+	inside := func(script string) string {
+		out, err := exec.Command("nsenter", "--target", strconv.Itoa(pid), "--mount", "--pid", "--cgroup", "sh", "-c", script).CombinedOutput()
+		return fmt.Sprintf("%s, %v", strings.TrimSpace(string(out)), err)
+	}
+	if said := inside("cd /sys/fs/cgroup && mkdir part && rmdir part"); said != ", <nil>" {
+		t.Errorf("a group below: %s", said)
+	}
+	if said := inside("echo max >/sys/fs/cgroup/memory.max"); !strings.Contains(said, "not permitted") {
+		t.Errorf("its own limit: %s", said)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/rtinspect/rtinspect/caps"
+	"github.com/rtinspect/rtinspect/cgroup"
 	"github.com/rtinspect/rtinspect/inspect"
 	"github.com/rtinspect/rtinspect/nsdiff"
 )
@@ -76,7 +77,8 @@ func kernelRules() []Rule {
 			ID: "writable-cgroup", Title: "control groups are writable", Severity: High,
 			Meaning: "It can change its own limits. Where a hierarchy of version 1 is shown from its root, it has release_agent, a program that " +
 				"the kernel runs as root outside of the container, and it is high; so it is for all of version 2's tree. In a cgroup " +
-				"namespace of its own it is low.",
+				"namespace of its own it is low where the node mounts version 2 with nsdelegate, as systemd does: there it can only " +
+				"divide what it has.",
 			Remedy:     "Do not run it privileged: runtimes mount control groups read-only otherwise.",
 			References: slices.Concat(attack("T1611"), cve("CVE-2022-0492"), man("cgroups(7)")),
 			judge:      judgeWritableCgroup,
@@ -272,6 +274,19 @@ func wholeHierarchy(m inspect.ContainerMount) bool {
 	return isCgroup(m) && m.Root == "/" && !m.Readonly
 }
 
+// delegated tells whether a cgroup namespace bounds what can be written of every
+// hierarchy that the container sees.
+func (c *container) delegated() claim {
+	const name = "cgroup.inForce.mounts"
+	process, ok := c.Cgroup.InForce.Value()
+	if !ok {
+		return unsureOf(name, causeOf(c.Cgroup.InForce))
+	}
+	return known(name, process.Mounts, func(mounts []cgroup.Mount) bool {
+		return len(mounts) > 0 && !slices.ContainsFunc(mounts, func(m cgroup.Mount) bool { return m.Writable && !m.Delegates })
+	})
+}
+
 func judgeWritableCgroup(c *container) outcome {
 	if c.guest() {
 		return notHere(guestsKernel)
@@ -280,7 +295,7 @@ func judgeWritableCgroup(c *container) outcome {
 	switch {
 	case c.anyMount(wholeHierarchy).truth != no:
 		severity = High
-	case c.namespace(nsdiff.Cgroup).truth == no:
+	case all(not(c.namespace(nsdiff.Cgroup)), c.delegated()).truth == yes:
 		severity = Low
 	}
 	writable := c.anyMount(func(m inspect.ContainerMount) bool { return isCgroup(m) && !m.Readonly })

@@ -92,7 +92,7 @@ func slim(r *inspect.Report) {
 		return
 	}
 	p.IO, p.HugeTLB, p.Memberships, p.Release = cgroup.IO{}, cgroup.Fact[[]cgroup.HugeTLB]{}, []cgroup.Membership{}, []cgroup.Release{}
-	p.Mounts, p.Memory.Pressure, p.CPU.Pressure = cgroup.Fact[[]cgroup.Mount]{}, cgroup.Fact[cgroup.Pressure]{}, cgroup.Fact[cgroup.Pressure]{}
+	p.Memory.Pressure, p.CPU.Pressure = cgroup.Fact[cgroup.Pressure]{}, cgroup.Fact[cgroup.Pressure]{}
 	p.Effective.Swap = cgroup.Effective[cgroup.Limit]{}
 	r.Cgroup.InForce = inspect.KnownFact(p, r.Cgroup.InForce.Source())
 }

@@ -73,6 +73,22 @@ func ipcFolders(s *inspect.Snapshot, r *inspect.Report) {
 	}
 }
 
+// ownCgroup shows the container its own cgroup, writable, in a cgroup namespace of its own.
+func ownCgroup(s *inspect.Snapshot, r *inspect.Report) {
+	m := inspect.ContainerMount{Kind: inspect.MountKernel}
+	m.Point, m.Root, m.Type = "/sys/fs/cgroup", "/kubepods/podx/y", "cgroup2"
+	withMount(m)(s, r)
+	withNamespace(nsdiff.Cgroup, func(ns *inspect.Namespace) { ns.Host.Relation = nsdiff.Other })(s, r)
+}
+
+func cgroupMounts(delegates bool) change {
+	return func(_ *inspect.Snapshot, r *inspect.Report) {
+		edit(&r.Cgroup.InForce, func(p *cgroup.Process) {
+			p.Mounts = cgroup.KnownFact([]cgroup.Mount{{Point: "/sys/fs/cgroup", Unified: true, Writable: true, Delegates: delegates}}, "mountinfo")
+		})
+	}
+}
+
 func kernelMount(kind, point string, readonly bool) change {
 	m := inspect.ContainerMount{Kind: inspect.MountOwn, Readonly: readonly}
 	m.Point, m.Root, m.Type = point, "/", kind
@@ -474,11 +490,9 @@ var cases = []struct {
 	{"writable-cgroup", "from the root", "", kernelMount("cgroup", "/sys/fs/cgroup/rdma", false), Fail, High},
 	{"writable-cgroup", "from the root in a cgroup namespace of its own", "", together(kernelMount("cgroup2", "/sys/fs/cgroup", false),
 		withNamespace(nsdiff.Cgroup, func(ns *inspect.Namespace) { ns.Host.Relation = nsdiff.Other })), Fail, High},
-	{"writable-cgroup", "in a cgroup namespace of its own", "", together(withMount(func() inspect.ContainerMount {
-		m := inspect.ContainerMount{Kind: inspect.MountKernel}
-		m.Point, m.Root, m.Type = "/sys/fs/cgroup", "/kubepods/podx/y", "cgroup2"
-		return m
-	}()), withNamespace(nsdiff.Cgroup, func(ns *inspect.Namespace) { ns.Host.Relation = nsdiff.Other })), Fail, Low},
+	{"writable-cgroup", "in a cgroup namespace of its own", "", together(ownCgroup, cgroupMounts(true)), Fail, Low},
+	{"writable-cgroup", "in a cgroup namespace of its own, not delegated", "", together(ownCgroup, cgroupMounts(false)), Fail, Medium},
+	{"writable-cgroup", "in a cgroup namespace of its own, perhaps delegated", "", ownCgroup, Fail, Medium},
 	{"kernel-filesystem", "debugfs", "", kernelMount("debugfs", "/sys/kernel/debug", false), Fail, High},
 	{"kernel-filesystem", "read-only", "", kernelMount("tracefs", "/sys/kernel/tracing", true), Fail, Low},
 	{"kernel-filesystem", "as another user", "", together(kernelMount("bpf", "/sys/fs/bpf", false), unprivileged), Fail, Low},
