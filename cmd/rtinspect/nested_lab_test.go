@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -37,7 +38,7 @@ const (
 const nodeInit = `mkdir /sys/fs/cgroup/init.scope
 echo 0 >/sys/fs/cgroup/init.scope/cgroup.procs
 sed 's/[a-z]*/+&/g' /sys/fs/cgroup/cgroup.controllers >/sys/fs/cgroup/cgroup.subtree_control
-"$0" run --name inner --runtime "$1" --pods pod-with-limits,pod-host-ns,pod-socket-mounted -- "$2" -test.run '^TestLabNestedNode$' -test.v`
+"$0" run --name inner --runtime "$1" --pods pod-with-limits,pod-host-ns,pod-socket-mounted -- "$2" -test.run '^TestLabNestedNode$' -test.v $3`
 
 // TestLabNestedNode: a node that is a container itself, as kind makes them: with a containerd, namespaces and a cgroup of its own.
 // The test runs itself inside as well. Both see the same pods: there, the host is the node, which is not the machine; from the
@@ -60,7 +61,13 @@ func TestLabNestedNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Run("from the machine", func(t *testing.T) { outsideNode(t) })
+	if *update {
+		data, err := os.ReadFile(filepath.Join(state, "_recorded"))
+		if err := errors.Join(err, os.WriteFile(nestedFile("inside"), data, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Run("from the machine", outsideNode)
 	t.Run("from the machine without a runtime", func(t *testing.T) { kernelOutsideNode(t, inside) })
 }
 
@@ -136,6 +143,10 @@ func nodeSpec(t *testing.T, root, state, lab string) specs.Spec {
 	if err != nil {
 		t.Fatal(err)
 	}
+	flags := ""
+	if *update {
+		flags = "-update"
+	}
 	env := slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "RTINSPECT_LAB") })
 	all := caps.UpTo(last).Names()
 	memory := int64(nodeMemory)
@@ -145,7 +156,7 @@ func nodeSpec(t *testing.T, root, state, lab string) specs.Spec {
 	spec := specs.Spec{
 		Version: "1.2.0", Hostname: "node", Root: &specs.Root{Path: root},
 		Process: &specs.Process{
-			Args: []string{"sh", "-ec", nodeInit, lab, os.Getenv("RTINSPECT_LAB_RUNTIME"), test}, Cwd: folder,
+			Args: []string{"sh", "-ec", nodeInit, lab, os.Getenv("RTINSPECT_LAB_RUNTIME"), test, flags}, Cwd: folder,
 			Env:          append(env, nodeVariable+"="+ofPods),
 			Capabilities: &specs.LinuxCapabilities{Bounding: all, Effective: all, Permitted: all},
 		},
@@ -261,6 +272,60 @@ func wantFailures(t *testing.T, s inspect.Snapshot, r inspect.Report, want ...st
 	}
 }
 
+// nestedFile is where a snapshot with the node is kept.
+func nestedFile(from string) string { return filepath.Join("testdata", "node-"+from+".json.gz") }
+
+// TestNestedNode is TestLabNestedNode on what it recorded.
+func TestNestedNode(t *testing.T) {
+	for from, check := range map[string]func(*testing.T, inspect.Snapshot){
+		"inside": func(t *testing.T, s inspect.Snapshot) { t.Helper(); checkInside(t, s) }, "outside": checkOutside,
+	} {
+		t.Run(from, func(t *testing.T) {
+			f, err := os.Open(nestedFile(from))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			plain, err := gzip.NewReader(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := inspect.ReadSnapshot(plain)
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(t, s)
+		})
+	}
+}
+
+// recordNode writes a snapshot, without what names the machine.
+func recordNode(t *testing.T, path string, s inspect.Snapshot) {
+	t.Helper()
+	data, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	boot, _ := s.Node.BootID.Value()
+	release, _ := s.Node.Kernel.Value()
+	plain, _, _ := strings.Cut(release, "-")
+	folder, err1 := filepath.Abs("../..")
+	test, err2 := os.Executable()
+	cache, err3 := os.UserCacheDir()
+	if err := errors.Join(err1, err2, err3); err != nil {
+		t.Fatal(err)
+	}
+	data = []byte(strings.NewReplacer(
+		boot, "00000000-0000-4000-8000-000000000000", release, plain, folder, "/src", filepath.Dir(test), "/src/bin", cache, "/var/cache",
+	).Replace(string(data)))
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	_, err = w.Write(data)
+	if err := errors.Join(err, w.Close(), os.WriteFile(path, packed.Bytes(), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // insideNode is the test in the node. What it cannot know are the initial network and mount namespaces, before Linux 6.17, and
 // what limits the node.
 func insideNode(t *testing.T, state string) {
@@ -269,6 +334,28 @@ func insideNode(t *testing.T, state string) {
 	if err != nil {
 		t.Error(err)
 	}
+	limits, host := checkInside(t, s)
+	p, _ := limits.Cgroup.InForce.Value()
+	if folder, _ := p.Folder.Value(); !isFolder(folder) {
+		t.Errorf("limits: folder %q, %v", folder, p.Folder.Cause())
+	}
+	self, err := caps.Reader{}.Process(1)
+	sets, _ := host.Capabilities.InForce.Value()
+	if err != nil || sets.Effective != self.Bounding || sets.Bounding != self.Bounding {
+		t.Errorf("host-ns: %+v, want all that the node has: %+v, %v", sets, self, err)
+	}
+	if _, err := inspect.OpenKernel(inspect.Options{}, nil).List(t.Context()); err == nil || !strings.Contains(err.Error(), "no threads of the kernel") {
+		t.Errorf("without a runtime: %v", err)
+	}
+	if *update {
+		recordNode(t, filepath.Join(state, "_recorded"), s)
+	}
+	tellMachine(t, state, []inspect.Report{limits, host})
+}
+
+// checkInside wants of a snapshot that was taken in the node what is so there.
+func checkInside(t *testing.T, s inspect.Snapshot) (limits, host inspect.Report) {
+	t.Helper()
 	limits, host, socket := reportOf(t, s, "default/pod-with-limits/app"), reportOf(t, s, "default/pod-host-ns/app"), reportOf(t, s, "default/pod-socket-mounted/app")
 
 	same(t, "host-ns, the host's", kindsOf(host, toHost, nsdiff.Same), "cgroup ipc net pid time user uts")
@@ -281,15 +368,6 @@ func insideNode(t *testing.T, state string) {
 	p, _ := limits.Cgroup.InForce.Value()
 	if !p.Place.Own() || p.Place.Container != limits.ID || p.Place.QoS != "burstable" || !strings.HasPrefix(p.Place.Path, "/rtinspect-inner/kubepods/burstable/pod") {
 		t.Errorf("limits: %+v", p.Place)
-	}
-	if folder, _ := p.Folder.Value(); !isFolder(folder) {
-		t.Errorf("limits: folder %q, %v", folder, p.Folder.Cause())
-	}
-
-	self, err := caps.Reader{}.Process(1)
-	sets, _ := host.Capabilities.InForce.Value()
-	if err != nil || sets.Effective != self.Bounding || sets.Bounding != self.Bounding {
-		t.Errorf("host-ns: %+v, want all that the node has: %+v, %v", sets, self, err)
 	}
 	for _, r := range s.Containers {
 		for _, d := range r.Drift {
@@ -319,10 +397,7 @@ func insideNode(t *testing.T, state string) {
 	if reached != 1 {
 		t.Errorf("%d sockets are reached from pod-socket-mounted only", reached)
 	}
-	if _, err := inspect.OpenKernel(inspect.Options{}, nil).List(t.Context()); err == nil || !strings.Contains(err.Error(), "no threads of the kernel") {
-		t.Errorf("without a runtime: %v", err)
-	}
-	tellMachine(t, state, []inspect.Report{limits, host})
+	return limits, host
 }
 
 func isFolder(path string) bool {
@@ -353,6 +428,16 @@ func outsideNode(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
+	checkOutside(t, s)
+	if *update {
+		s.Containers = []inspect.Report{reportOf(t, s, nodeID)}
+		recordNode(t, nestedFile("outside"), s)
+	}
+}
+
+// checkOutside wants of a snapshot that was taken from the machine what is so there.
+func checkOutside(t *testing.T, s inspect.Snapshot) {
+	t.Helper()
 	node := reportOf(t, s, nodeID)
 	same(t, "the host's", kindsOf(node, toHost, nsdiff.Same), "time user")
 	same(t, "initial", kindsOf(node, toInitial, nsdiff.Same), "time user")

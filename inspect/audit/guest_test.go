@@ -20,6 +20,7 @@ var gvisorFindings = map[string]findings{
 	"pod-gvisor-privileged/app":    gvisorOrdinary.minus("root-user", "no-new-privileges", "cap-net-raw", "default-capabilities").plus("low privileged", "critical host-system"),
 	"pod-user-namespace/app":       ordinaryInNamespace,
 	"pod-user-namespace-admin/app": ordinaryInNamespace,
+	"pod-cgroup-writable/app":      ordinary.minus("no-memory-limit").plus("low writable-cgroup"),
 }
 
 // gvisorOrdinary is what is found of a container in gVisor that asks for nothing.

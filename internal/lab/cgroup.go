@@ -295,3 +295,6 @@ func thisNode(f folders, hs []hierarchy) (Node, error) {
 	}
 	return n, nil
 }
+
+// unifiedAlone tells whether the machine has cgroup v2, and not v1 beside it.
+func unifiedAlone() bool { return allExist(filepath.Join(cgroupRoot, "cgroup.controllers")) }

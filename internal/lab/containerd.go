@@ -92,6 +92,16 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.internal.v1.traci
         Root = "{lab}/runc"
         SystemdCgroup = false
 `
+	// handlerWritable is added to config24 where there is cgroup v2 alone:
+	// elsewhere containerd refuses it.
+	handlerWritable = `    [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc-cgroup-writable]
+      runtime_type = "io.containerd.runc.v2"
+      cgroup_writable = true
+      [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc-cgroup-writable.options]
+        BinaryName = "{runc}"
+        Root = "{lab}/runc"
+        SystemdCgroup = false
+`
 	// handlerRunsc is added to config24 where gVisor is wanted.
 	handlerRunsc = `    [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runsc]
       runtime_type = "io.containerd.runsc.v1"
@@ -113,6 +123,9 @@ func configuration(runtime string, f folders, t toolset) string {
 	config := config16
 	if runtime == Runtime24 {
 		config = config24
+	}
+	if runtime == Runtime24 && unifiedAlone() {
+		config += handlerWritable
 	}
 	if t.runsc != "" {
 		config += handlerRunsc

@@ -71,6 +71,8 @@ var (
 	errNotRoot = errors.New("a lab needs root")
 	// errNoGVisor: gVisor's shim lowers its own oom_score_adj, and ends where it may not.
 	errNoGVisor = errors.New("gVisor needs CAP_SYS_RESOURCE, which this root lacks: a virtual machine's has it, see lab vm")
+	// errNoUnified is what containerd would say less plainly.
+	errNoUnified = errors.New("a writable cgroup needs cgroup v2 alone: a virtual machine has it, see lab vm")
 )
 
 // Up starts a lab, which the caller must Close or Keep. Labs that a killed
@@ -81,6 +83,13 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 	}
 	if o.GVisor && !hasCapability(unix.CAP_SYS_RESOURCE) {
 		return nil, errNoGVisor
+	}
+	manifests, err := Manifests(o.Pods, "/")
+	if err != nil {
+		return nil, err
+	}
+	if slices.ContainsFunc(manifests, func(m Manifest) bool { return m.RuntimeClass() == ClassWritable }) && !unifiedAlone() {
+		return nil, errNoUnified
 	}
 	if !validName.MatchString(o.Name) {
 		return nil, fmt.Errorf("lab name %q: want 1 to 20 of a-z, 0-9 and -", o.Name)

@@ -28,12 +28,17 @@ type Manifest struct {
 	YAML []byte
 }
 
-// ClassGVisor is the runtime class of the pods that run in gVisor.
-const ClassGVisor = "gvisor"
+// The runtime classes. ClassGVisor is that of the pods that run in gVisor,
+// ClassWritable that of those that may write their own cgroup, see containerd's
+// cgroup_writable; only [Runtime24] has them.
+const (
+	ClassGVisor   = "gvisor"
+	ClassWritable = "cgroup-writable"
+)
 
 // runtimeHandlers are what containerd calls the runtimes of runtime classes;
 // the one without a class is its default.
-var runtimeHandlers = map[string]string{"": "", ClassGVisor: "runsc"}
+var runtimeHandlers = map[string]string{"": "", ClassGVisor: "runsc", ClassWritable: "runc-cgroup-writable"}
 
 // RuntimeClass is the pod's, empty where it names none.
 func (m Manifest) RuntimeClass() string { return runtimeClass(m.Pod) }
@@ -252,7 +257,7 @@ func validate(pod *corev1.Pod) error {
 		return fmt.Errorf("pod %s has no containers", pod.Name)
 	}
 	if _, ok := runtimeHandlers[runtimeClass(pod)]; !ok {
-		return fmt.Errorf("pod %s: no runtime class %q: want %s", pod.Name, runtimeClass(pod), ClassGVisor)
+		return fmt.Errorf("pod %s: no runtime class %q: want %s or %s", pod.Name, runtimeClass(pod), ClassGVisor, ClassWritable)
 	}
 	if isTrue(pod.Spec.ShareProcessNamespace) && pod.Spec.HostPID {
 		return fmt.Errorf("pod %s: shareProcessNamespace and hostPID exclude each other", pod.Name)

@@ -78,7 +78,7 @@ func TestParsePodRefuses(t *testing.T) {
 		{"unknown field", "apiVersion: v1\nkind: Pod\nspec: {hostNet: true}", "unknown field"},
 		{"twice", "apiVersion: v1\nkind: Pod\nkind: Pod", "already set"},
 		{"no containers", "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {}", "no containers"},
-		{"unknown runtime class", spec("runtimeClassName: kata\ncontainers: [{name: a, image: b}]"), `no runtime class "kata": want gvisor`},
+		{"unknown runtime class", spec("runtimeClassName: kata\ncontainers: [{name: a, image: b}]"), `no runtime class "kata": want gvisor or cgroup-writable`},
 		{"untranslated in the pod", spec("nodeName: node1\ncontainers: [{name: a, image: b}]"), "nodeName: node1"},
 		{"untranslated in a container", spec("containers: [{name: a, image: b, livenessProbe: {periodSeconds: 1}}]"), "periodSeconds"},
 		{"untranslated volume", spec("volumes: [{name: v, secret: {secretName: s}}]\ncontainers: [{name: a, image: b}]"), "secret"},

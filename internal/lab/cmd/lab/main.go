@@ -169,8 +169,11 @@ func (f *flags) chosen() ([]string, error) {
 		return nil, usageError("%v", err)
 	}
 	for _, m := range manifests {
-		if m.RuntimeClass() == lab.ClassGVisor && !f.gvisor {
-			return nil, usageError("pod %s is of the runtime class %s: want --gvisor", m.Pod.Name, lab.ClassGVisor)
+		switch class := m.RuntimeClass(); {
+		case class == lab.ClassGVisor && !f.gvisor:
+			return nil, usageError("pod %s is of the runtime class %s: want --gvisor", m.Pod.Name, class)
+		case class == lab.ClassWritable && f.runtime != lab.Runtime24:
+			return nil, usageError("pod %s is of the runtime class %s: want --runtime %s", m.Pod.Name, class, lab.Runtime24)
 		}
 	}
 	return names, nil

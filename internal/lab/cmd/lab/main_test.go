@@ -27,6 +27,7 @@ func TestUsage(t *testing.T) {
 		{"install nerdctl", "no tool"},
 		{"install gvisor", "gvisor: want --runtime 2.4"},
 		{"run --gvisor -- true", "gvisor: want --runtime 2.4"},
+		{"run --runtime 1.6 --pods pod-cgroup-writable -- true", "pod pod-cgroup-writable is of the runtime class cgroup-writable: want --runtime 2.4"},
 		{"run --runtime 2.4 --pods pod-no-caps,pod-gvisor -- true", "pod pod-gvisor is of the runtime class gvisor: want --gvisor"},
 		{"status --name x", "not defined"},
 		{"vm", "want -- CMD"},
