@@ -19,7 +19,8 @@ fi
 
 status=0
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+beside=
+trap 'kill $beside 2>/dev/null; rm -rf "$work"' EXIT
 
 # say tells of a step that begins.
 say() {
@@ -73,6 +74,29 @@ tests() {
 	took "$step" "$begin"
 }
 
+# ahead STEP COMMAND...: begins a command whose output the step takes from ended. It yields to what runs meanwhile.
+ahead() {
+	say "$1 begins beside what follows"
+	(
+		begin=$SECONDS
+		nice "${@:2}" >"$work/$1.json" 2>"$work/$1.log" &
+		trap 'kill $!' TERM
+		wait $!
+		echo $? >"$work/$1.status"
+		took "$1, beside" "$begin"
+	) &
+	beside=$!
+}
+
+# ended STEP: waits for what ahead began, and passes its output and its status on.
+# shellcheck disable=SC2317 # tests calls it
+ended() {
+	tail --pid="$beside" -f /dev/null
+	cat "$work/$1.log" >&2
+	cat "$work/$1.json"
+	return "$(cat "$work/$1.status")"
+}
+
 # labtests KERNEL RUNTIME STEP COMMAND...: tests in a lab, and their line of the table.
 labtests() {
 	local kernel=$1 runtime=$2 step=$3 began passed skipped
@@ -105,32 +129,40 @@ if [ "$root" = yes ]; then
 	check install-2.4 bin/lab install --runtime 2.4 crictl vm gvisor
 	check install-5.10 bin/lab install --runtime 1.6 --kernel 5.10 crictl vm
 fi
-# Judging has nothing that runs beside something else, and most of the tests' work: for it the race detector would only be slow.
+# Judging, and showing what was judged, have nothing that runs beside something else, and are most of the tests' work: for them the race
+# detector would only be slow.
 mapfile -t raced < <(go list ./... | grep -v '/inspect/audit$')
-tests unit go test -json -race -tags "${TAGS:-}" -skip '^TestLab' "${raced[@]}"
-tests unit-audit go test -json -tags "${TAGS:-}" -skip '^TestLab' ./inspect/audit
+judged='^Test(BashCompletion|FingerprintsStay|JUnit.*|Reports.*|SARIF.*|Sessions)$'
+tests unit go test -json -race -tags "${TAGS:-}" -skip "^TestLab|$judged" "${raced[@]}"
+tests unit-judged go test -json -tags "${TAGS:-}" -skip '^TestLab' ./inspect/audit
+tests unit-shown go test -json -tags "${TAGS:-}" -run "$judged" ./cmd/rtinspect
 tests lab-module env -C internal/lab go test -json ./...
 # What it reads of docs and testdata is outside of the module, and no part of the key of cached results.
 tests psa-module env -C internal/psa go test -json -count=1 ./...
 tests formats-module env -C internal/formats go test -json -count=1 ./...
 tests fuzz hack/fuzz.sh "${FUZZTIME:-1s}" -json
+check build-tests hack/labtests.sh build "$work/built"
+export BUILT=$work/built
+# What a kernel with cgroup v2, AppArmor and a root with every capability has. Its machine is busy for long, the labs mostly wait.
+if [ "$root" = yes ]; then
+	ahead lab-vm-2.4 timeout --kill-after=1m 60m hack/vmtest.sh 2.4
+fi
 for runtime in 1.6 2.4; do
-	# One package at a time: a test that stops a shim would disturb the others.
 	labtests "$(uname -r)" "$runtime" "lab-$runtime" timeout --kill-after=1m 30m bin/lab run --runtime "$runtime" --exec-tools crictl -- \
-		go test -json -count=1 -p 1 -tags "${TAGS:-}" -run '^TestLab' ./...
+		hack/labtests.sh run "$BUILT"
 	if [ "$root" = yes ]; then
 		tests "lab-$runtime-named" timeout --kill-after=1m 10m bin/lab run --runtime "$runtime" --pods pod-user-namespace-admin -- \
-			go test -json -count=1 -tags "${TAGS:-}" -run '^TestLabUserNamespaceAdmin$' ./inspect/audit
+			hack/labtests.sh run "$BUILT" -test.run '^TestLabUserNamespaceAdmin$'
 	fi
 done
-# The same on a kernel with cgroup v2, AppArmor and a root with every capability.
-labtests '6.1 (virtual machine)' 2.4 lab-vm-2.4 timeout --kill-after=1m 42m hack/vmtest.sh 2.4
+check lint hack/lint.sh
+labtests '6.1 (virtual machine)' 2.4 lab-vm-2.4 ended lab-vm-2.4
 # An older one, with the older runtime: what depends on the kernel.
 PACKAGES='./cgroup ./nsdiff ./inspect/... ./examples/limits' labtests '5.10 (virtual machine)' 1.6 lab-vm-5.10 \
 	timeout --kill-after=1m 30m hack/vmtest.sh --kernel 5.10 1.6 \
 	-test.skip '^TestLab(Chroot|Exec.*|FromOutside|HungShim|OfAnotherContainer|RedactArgs|Resolve|ShortLived|UnsharedInside)$'
-check lint hack/lint.sh
 {
+	took whole 0
 	printf '\n%-28s %7s\n' STEP SECONDS
 	cat "$work/times"
 	printf '\n%-28s %-16s %7s %7s %8s\n' KERNEL RUNTIME PASSED FAILED SKIPPED

@@ -1,50 +1,36 @@
 #!/usr/bin/env bash
 # Usage: hack/vmtest.sh [--kernel 6.1|5.10] [--gvisor] RUNTIME [TESTFLAG...]
 #
-# Runs the tests that need a lab on a kernel of their own, 6.1 if none is named, and prints what go test -json does. All is built here, as compiling is
-# slow there. This script runs itself again, inside; the flags, as -test.run '^TestLabNS$', go to each package's. With --gvisor the lab has
-# gVisor and user namespaces, and only their tests run; without flags they run too, in the same machine, after all others.
-# PACKAGES are those whose tests run, all if it is not set.
+# Runs the tests that need a lab on a kernel of their own, 6.1 if none is named, and prints what go test -json does. All is built here, as
+# compiling is slow there, unless BUILT is the folder that hack/labtests.sh built it in. This script runs itself again, inside; the flags, as
+# -test.run '^TestLabNS$', go to each package's. With --gvisor the lab has gVisor, user namespaces and a writable cgroup, and only their
+# tests run; without flags they run too, in the same machine, after all others. PACKAGES are those whose tests run, all if it is not set.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
-guests='^TestLabGVisor'
-# What is about containerd alone, counts on its speed, and runs on the machine.
-elsewhere='^TestLab(Away|Execs|Flood|Paused|Restarts|Reuse|Short|Slow|Topics|Twins)$'
+# What needs pods that only the second lab has.
+guests='^TestLab(GVisor|CgroupWritable)'
+# What has nothing to do with the kernel, or is about containerd alone and counts on its speed: it runs on the machine.
+elsewhere='^TestLab(Away|Completion|Execs|Flood|Paused|Refs|Restarts|Reuse|Short|Slow|Topics|Twins|UnprivilegedRecorded)$'
 
-# inside WORK FLAG...: runs each package's tests where its sources are.
-inside() {
-	local work=$1 status=0 package folder list=packages tests='^TestLab'
-	shift
-	if [ -n "${RTINSPECT_LAB_GVISOR:-}" ]; then
-		list=guests tests=$guests
-	fi
-	while read -r package folder; do
-		cd "$folder" || exit
-		"$work/test2json" -t -p "$package" "$work/${package##*/}.test" -test.v=test2json -test.timeout 15m \
-			-test.run "$tests" -test.skip "$elsewhere" "$@" </dev/null || status=1
-	done <"$work/$list"
-	exit "$status"
-}
-
-# boot LABS RUNTIME WORK FLAG...: makes the machine a node, with the profile that a pod asks for, and starts the labs.
+# boot LABS RUNTIME LISTS BUILT FLAG...: makes the machine a node, with the profile that a pod asks for, and starts the labs.
 boot() {
-	local lab status=0 more
+	local lab pods tests status=0
 	apparmor_parser --add internal/lab/apparmor/k8s-nginx-restrictive || exit
 	for lab in $1; do
-		more=
+		pods=() tests=(-test.skip "$elsewhere")
 		if [ "$lab" = gvisor ]; then
-			more='--gvisor --pods pod-gvisor,pod-gvisor-privileged,pod-user-namespace,pod-user-namespace-admin'
+			pods=(--gvisor --pods "pod-gvisor,pod-gvisor-privileged,pod-user-namespace,pod-user-namespace-admin,pod-cgroup-writable")
+			tests=(-test.run "$guests")
 		fi
-		# shellcheck disable=SC2086 # several words
-		bin/lab run --runtime "$2" --exec-tools crictl $more -- hack/vmtest.sh inside "${@:3}" || status=1
+		LIST=$3/$lab bin/lab run --runtime "$2" --exec-tools crictl "${pods[@]}" -- hack/labtests.sh run "$4" "${tests[@]}" "${@:5}" || status=1
 	done
 	exit "$status"
 }
 
-case ${1:-} in
-inside | boot) "$@" ;;
-esac
+if [ "${1:-}" = boot ]; then
+	"$@"
+fi
 
 kernel=6.1
 if [ "${1:-}" = --kernel ]; then
@@ -67,23 +53,15 @@ if [ "$labs" != plain ]; then
 fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-make --no-print-directory build bin/lab || exit
-bin/lab install --runtime "$runtime" --kernel "$kernel" "${tools[@]}" || exit
+built=${BUILT:-$work/built}
+if [ -z "${BUILT:-}" ]; then
+	make --no-print-directory build bin/lab || exit
+	bin/lab install --runtime "$runtime" --kernel "$kernel" "${tools[@]}" || exit
+	hack/labtests.sh build "$built" || exit
+fi
 read -ra packages <<<"${PACKAGES:-./...}"
-go test -c -tags "${TAGS:-}" -o "$work/" "${packages[@]}" >/dev/null || exit
-CGO_ENABLED=0 go build -o "$work/test2json" cmd/test2json || exit
-go list -f '{{.ImportPath}} {{.Dir}}' "${packages[@]}" | while read -r package folder; do
-	test=$work/${package##*/}.test
-	if [ -x "$test" ] && [ -n "$(cd "$folder" && "$test" -test.list '^TestLab')" ]; then
-		echo "$package $folder"
-	fi
-done >"$work/packages"
-while read -r package folder; do
-	if [ -n "$(cd "$folder" && "$work/${package##*/}.test" -test.list "$guests")" ]; then
-		echo "$package $folder"
-	fi
-done <"$work/packages" >"$work/guests"
-export RTINSPECT_BINARY=$PWD/bin/rtinspect
+hack/labtests.sh list "$built" '^TestLab' "${packages[@]}" >"$work/plain"
+hack/labtests.sh list "$built" "$guests" "${packages[@]}" >"$work/gvisor"
 # Collecting garbage less often spares page faults, which are ten times as slow there.
 export GOGC=400
-bin/lab vm --kernel "$kernel" --timeout 40m -- hack/vmtest.sh boot "$labs" "$runtime" "$work" "$@"
+bin/lab vm --kernel "$kernel" --timeout 40m -- hack/vmtest.sh boot "$labs" "$runtime" "$work" "$built" "$@"

@@ -99,6 +99,9 @@ func TestLabRecorded(t *testing.T) {
 		{"sockets", socket},
 		{"sockets", socket, "-o", "json"},
 	} {
+		if os.Getenv("RTINSPECT_VM") != "" && !slices.Contains(args, "json") {
+			continue // what is shown of it is the same on every kernel
+		}
 		var live, liveErr, recorded, recordedErr bytes.Buffer
 		liveStatus := run(args, strings.NewReader(""), &live, &liveErr)
 		status := run(append(args, "--snapshot", file), strings.NewReader(""), &recorded, &recordedErr)
