@@ -87,6 +87,7 @@ func (c *collector) enforce(r *Report, f *listed, p *firstProcess, all Fact[caps
 	c.read(r, p, all)
 	if c.scan != nil {
 		f.confines = confinesOf(p)
+		c.confineGuest(f, f.confines, func() hostMounts { return c.scan.leaks.host })
 		r.Mounts = c.scan.mountsOf(f, p)
 	}
 	c.name(f, p.Process, r.UserNamespace.InForce)

@@ -35,6 +35,12 @@ type DeclaredMount struct {
 	Options     []string `json:"options"`
 }
 
+// IsBind tells a mount of a file or folder of the node's.
+func (m DeclaredMount) IsBind() bool {
+	bind := m.Type == "bind" || slices.Contains(m.Options, "bind") || slices.Contains(m.Options, "rbind")
+	return bind && strings.HasPrefix(m.Source, "/")
+}
+
 // ContainerMount is a mount in force.
 type ContainerMount struct {
 	Mount

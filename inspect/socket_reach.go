@@ -1,7 +1,9 @@
 package inspect
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -43,6 +45,8 @@ type confines struct {
 	// devices are the places in mounts of each file system: few sockets are on
 	// one of them, and there may be many of both.
 	devices map[string][]int
+	// shared is what a guest shares with the node; nil for other containers.
+	shared *Fact[[]sharedFile]
 }
 
 // reachable fills in the containers of each socket.
@@ -68,6 +72,93 @@ func (i *Inspector) reachable(sockets []*foundSocket, containers []listed) {
 	}
 }
 
+// sharedFile is a file or folder of the node's that a guest's specification has
+// mounted. Whether the guest can connect to a socket by it is the sandbox's
+// decision: gVisor refuses unless it is told otherwise.
+type sharedFile struct {
+	DeclaredMount
+	id  fileID
+	err error // why id is not known
+}
+
+// sharedWith are the files that a guest shares with the node. The mounts of its
+// process are the sandbox's: what the guest has is in the specification only.
+func (i *Inspector) sharedWith(f *listed, host hostMounts) Fact[[]sharedFile] {
+	spec, err := f.declared()
+	declared := spec.declaredMounts(err)
+	mounts, ok := declared.Value()
+	if !ok {
+		return UnknownFact[[]sharedFile](declared.Cause())
+	}
+	list := []sharedFile{}
+	for _, m := range mounts {
+		if !m.IsBind() {
+			continue
+		}
+		id, err := i.fileOf(m.Source, host)
+		if !errors.Is(err, fs.ErrNotExist) {
+			list = append(list, sharedFile{m, id, err})
+		}
+	}
+	return KnownFact(list, declared.Source())
+}
+
+// confineGuest adds what decides of a guest.
+func (i *Inspector) confineGuest(f *listed, c *confines, host func() hostMounts) {
+	if f.guest() {
+		shared := i.sharedWith(f, host())
+		c.shared = &shared
+	}
+}
+
+// fileOf tells which file a path of the node's leads to.
+func (i *Inspector) fileOf(path string, host hostMounts) (fileID, error) {
+	if m, ok := host.at(path); ok && mayWait(m) {
+		return fileID{}, fmt.Errorf("%s: on %s, which could keep us waiting", path, m.Type)
+	}
+	t, err := walk(i.options.HostRoot, path)
+	defer t.close()
+	switch {
+	case err != nil && !errors.Is(err, ErrNotSocket):
+		return fileID{}, err
+	case t.socket != nil:
+		return t.socket.id, nil
+	}
+	return t.folders[len(t.folders)-1].id, nil
+}
+
+// waysOfGuest are unknown where the guest shares the socket or a folder above it;
+// otherwise there are none. The sandbox's own abstract sockets are not the node's.
+func (s *foundSocket) waysOfGuest(shared Fact[[]sharedFile]) Fact[[]SocketWay] {
+	list, ok := shared.Value()
+	switch {
+	case s.Abstract:
+		return KnownFact([]SocketWay{}, "the guest's kernel has abstract sockets of its own")
+	case !ok:
+		return UnknownFact[[]SocketWay](shared.Cause())
+	}
+	for _, file := range list {
+		if file.err != nil {
+			return UnknownFact[[]SocketWay](file.err)
+		}
+		if s.isIn(file.id) {
+			return UnknownFact[[]SocketWay](fmt.Errorf("%s of the node is declared at %s: whether the sandbox lets its guest connect is not known",
+				file.Source, file.Destination))
+		}
+	}
+	if len(s.trails) == 0 && len(list) > 0 {
+		return UnknownFact[[]SocketWay](s.File.Cause())
+	}
+	return KnownFact([]SocketWay{}, shared.Source())
+}
+
+// isIn tells whether a file is the socket or a folder above it.
+func (s *foundSocket) isIn(id fileID) bool {
+	return slices.ContainsFunc(s.trails, func(t *trail) bool {
+		return t.socket.id == id || slices.ContainsFunc(t.folders, func(p *place) bool { return p.id == id })
+	})
+}
+
 // confinesOf reads a container's mounts and network namespace; nil when no process
 // of it runs.
 func (i *Inspector) confinesOf(f *listed) *confines {
@@ -83,6 +174,7 @@ func (i *Inspector) confinesOf(f *listed) *confines {
 	}
 	defer p.Close() //nolint:errcheck // opened for reading
 	c := confinesOf(&firstProcess{Process: p})
+	i.confineGuest(f, c, i.hostMounts)
 	if err := p.Alive(); err != nil {
 		return newConfines(UnknownFact[mountTable](err), UnknownFact[string](err))
 	}
@@ -110,6 +202,9 @@ func newConfines(mounts Fact[mountTable], netns Fact[string]) *confines {
 
 // ways are those in which a container reaches the socket, none when it does not.
 func (s *foundSocket) ways(c confines) Fact[[]SocketWay] {
+	if c.shared != nil {
+		return s.waysOfGuest(*c.shared)
+	}
 	if s.Abstract {
 		return s.waysByNetwork(c)
 	}

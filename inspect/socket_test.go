@@ -13,9 +13,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/rtinspect/rtinspect/internal/fakeruntime"
+	"github.com/rtinspect/rtinspect/internal/runtimeapi"
 )
 
 // socketNode is a host root with real sockets and a recorded /proc.
@@ -607,6 +609,58 @@ func TestReachUnknown(t *testing.T) {
 		if got != tc.want {
 			t.Errorf("%s: %s, want %s", tc.name, got, tc.want)
 		}
+	}
+}
+
+// TestReachGuest: the mounts of a sandbox's process are not its guest's. What the specification shares with the guest counts, by
+// whatever path, and whether the sandbox lets it connect is not known.
+func TestReachGuest(t *testing.T) {
+	n := newSocketNode(t)
+	n.socket("run/containerd/containerd.sock", 0o660)
+	n.link("/run", "var/run")
+	n.file("srv/x", "")
+	n.file("proc/1/mountinfo", "24 1 0:25 / / rw - ext4 /dev/vda rw\n25 24 0:26 / /srv/nfs rw - nfs4 server:/ rw\n")
+	n.file("proc/1/net/unix", unixHeader)
+	i := newInspector(Options{HostRoot: n.root})
+	found, err := i.findSockets(t.Context(), SocketOptions{})
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%+v, %v", found, err)
+	}
+	for source, want := range map[string]string{
+		"":                                     "none",
+		"/srv":                                 "none",
+		"/srv/x":                               "none",
+		"/run/containerd/s":                    "none", // there is none
+		"/run/containerd/containerd.sock":      "is declared at /in",
+		"/var/run/containerd/containerd.sock":  "is declared at /in",
+		"/var/run":                             "is declared at /in",
+		"/":                                    "is declared at /in",
+		"/srv/nfs/run":                         "could keep us waiting",
+		"/var/run/containerd/containerd.sock/": "is declared at /in",
+	} {
+		f := &listed{gvisor: true, record: &runtimeapi.Container{}, spec: &spec{}}
+		if source != "" {
+			f.spec.Mounts = []specs.Mount{{Type: "proc", Source: "proc", Destination: "/proc"}, {Type: "bind", Source: source, Destination: "/in"}}
+		}
+		c := newConfines(KnownFact(mountTable{}, ""), KnownFact("net:[1]", ""))
+		i.confineGuest(f, c, i.hostMounts)
+		ways := found[0].ways(*c)
+		got := fmt.Sprint(ways.Cause())
+		if list, ok := ways.Value(); ok && len(list) == 0 {
+			got = "none"
+		}
+		if !strings.Contains(got, want) {
+			t.Errorf("%s: %s, want %s", source, got, want)
+		}
+	}
+	f := &listed{gvisor: true, record: &runtimeapi.Container{}, specErr: ErrKernelOnly}
+	c := newConfines(KnownFact(mountTable{}, ""), KnownFact("net:[1]", ""))
+	if i.confineGuest(f, c, i.hostMounts); !errors.Is(found[0].ways(*c).Cause(), ErrKernelOnly) {
+		t.Error("a guest without a specification is known not to reach the socket")
+	}
+	abstract := foundSocket{Socket: Socket{Abstract: true, Path: "@x"}, netns: KnownFact("net:[1]", "")}
+	if list, ok := abstract.ways(*c).Value(); !ok || len(list) > 0 {
+		t.Error("a guest reaches an abstract socket of its sandbox's network namespace")
 	}
 }
 

@@ -225,7 +225,7 @@ func (c *container) unrequestedMounts(q inspect.Request, declared inspect.Fact[[
 	}
 	result := claim{truth: no}
 	for _, m := range list {
-		if !isBind(m) || asked(m) || c.ownFolder(m.Destination, []string{m.Source}) || c.podsOwn(m.Source) || m.Source == "/dev/shm" {
+		if !m.IsBind() || asked(m) || c.ownFolder(m.Destination, []string{m.Source}) || c.podsOwn(m.Source) || m.Source == "/dev/shm" {
 			continue
 		}
 		result = either(result, isTrue(true, Evidence{Fact: "mounts.declared." + m.Destination, Value: "the node's " + m.Source, Source: declared.Source()}))

@@ -219,7 +219,7 @@ func (c *container) declaredHostMounts(mounts inspect.Mounts) ([]hostMount, clai
 	}
 	var list []hostMount
 	for _, m := range declared {
-		if !isBind(m) || c.ownFolder(m.Destination, []string{m.Source}) || c.podsOwn(m.Source) || c.inGVisor() && m.Destination == "/dev/shm" {
+		if !m.IsBind() || c.ownFolder(m.Destination, []string{m.Source}) || c.podsOwn(m.Source) || c.inGVisor() && m.Destination == "/dev/shm" {
 			continue // at /dev/shm gVisor has memory of its own, whatever was declared
 		}
 		list = append(list, hostMount{
@@ -228,12 +228,6 @@ func (c *container) declaredHostMounts(mounts inspect.Mounts) ([]hostMount, clai
 		})
 	}
 	return list, isTrue(false, Evidence{Fact: "mounts.declared", Value: fmt.Sprintf("none of %d mounts", len(declared)), Source: mounts.Declared.Source()})
-}
-
-// isBind tells a mount of a file or folder of the node's.
-func isBind(m inspect.DeclaredMount) bool {
-	bind := m.Type == "bind" || slices.Contains(m.Options, "bind") || slices.Contains(m.Options, "rbind")
-	return bind && strings.HasPrefix(m.Source, "/")
 }
 
 // podsOwn takes the kubelet's folder of the pod and the runtime's of its sandbox.

@@ -586,6 +586,12 @@ var cases = []struct {
 	{"runtime-socket", "sockets may be missing", "", func(s *inspect.Snapshot, _ *inspect.Report) { s.MissingSockets = []string{"hidepid"} }, Unknown, Critical},
 	{"runtime-socket", "no sockets collected", "", func(s *inspect.Snapshot, _ *inspect.Report) { s.Sockets = nil }, Unknown, Critical},
 	{"runtime-socket", "in a guest", "pod-socket-folder", guest(inspect.TierSandbox), Fail, Medium},
+	{"runtime-socket", "in a guest by a link", "", together(guest(inspect.TierSandbox), func(s *inspect.Snapshot, r *inspect.Report) {
+		ways := inspect.UnknownFact[[]inspect.SocketWay](errors.New("whether the sandbox lets its guest connect is not known"))
+		for n := range s.Sockets {
+			s.Sockets[n].Containers = inspect.KnownFact([]inspect.SocketContainer{{ID: r.ID, Namespace: r.Namespace, Ways: ways}}, "")
+		}
+	}), Unknown, Critical},
 	{"abstract-socket", "of a shim", "", abstractShim, Fail, High},
 	{"abstract-socket", "sockets may be missing", "", func(s *inspect.Snapshot, _ *inspect.Report) { s.MissingSockets = []string{"hidepid"} }, Unknown, High},
 

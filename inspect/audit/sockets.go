@@ -121,10 +121,21 @@ func (c *container) guestReaches(s inspect.Socket) claim {
 			result = either(result, isTrue(true, Evidence{Fact: m.fact, Value: fmt.Sprintf("%s socket %s", s.Kind, s.Path), Source: m.source}, c.guestEvidence()))
 		}
 	}
+	// By device and inode, which a declared path does not tell: it may be a link.
+	for _, other := range containers(s) {
+		if cause := other.Ways.Cause(); c.is(other) && result.truth == no && cause != nil {
+			result = unsureOf("sockets."+s.Path+".containers", cause)
+		}
+	}
 	if result.truth == no {
 		result.evidence = nil
 	}
 	return result
+}
+
+func containers(s inspect.Socket) []inspect.SocketContainer {
+	list, _ := s.Containers.Value()
+	return list
 }
 
 // mayConnect claims that the container's user can connect to a socket that it
