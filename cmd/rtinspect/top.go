@@ -156,11 +156,13 @@ func topTitle(c inspect.Container) cell {
 	return plain(c.FullName())
 }
 
-func count(n int, one, many string) string {
+func count(n int, one, many string) string { return strconv.Itoa(n) + " " + plural(n, one, many) }
+
+func plural(n int, one, many string) string {
 	if n == 1 {
-		return "1 " + one
+		return one
 	}
-	return strconv.Itoa(n) + " " + many
+	return many
 }
 
 func processTable(found inspect.Processes, o output) table {
@@ -288,15 +290,18 @@ func mark(p inspect.Process, base *inspect.Process) cell {
 
 // beyondCell names what a process holds beyond the first.
 func beyondCell(p inspect.Process, base *inspect.Process) cell {
-	var words []string
-	for _, e := range distinct(p.Beyond) {
-		word := string(e.Kind)
-		if e.Kind == inspect.ExcessNamespace {
-			word = e.What + " namespace"
+	others, namespaces := withoutNamespaces(distinct(p.Beyond))
+	var words, kinds []string
+	for _, e := range others {
+		if !slices.Contains(words, string(e.Kind)) {
+			words = append(words, string(e.Kind))
 		}
-		if len(words) == 0 || words[len(words)-1] != word {
-			words = append(words, word)
-		}
+	}
+	for _, e := range namespaces {
+		kinds = append(kinds, e.What)
+	}
+	if len(kinds) > 0 {
+		words = append(words, strings.Join(kinds, ",")+" "+plural(len(kinds), "namespace", "namespaces"))
 	}
 	c := orDash(strings.Join(words, ", "))
 	c.style = styleBad
@@ -346,21 +351,76 @@ func readable(p inspect.Process) bool {
 	})
 }
 
-// writeExcess tells in full what processes hold beyond the first.
+// writeExcess tells in full what processes hold beyond the first. What several hold is told once; of each process only a wide answer
+// tells every namespace by itself.
 func writeExcess(w io.Writer, found inspect.Processes, o output) {
-	var notes []note
+	var texts []string
+	owners := map[string][]string{}
+	add := func(p inspect.Process, text string) {
+		if owners[text] == nil {
+			texts = append(texts, text)
+		}
+		owners[text] = append(owners[text], fmt.Sprintf("%d %s", p.PID, p.Name))
+	}
 	for _, p := range found.List {
-		for _, e := range distinct(p.Beyond) {
-			notes = append(notes, note{mark: styled("!", styleBad), text: fmt.Sprintf("%d %s: %s", p.PID, p.Name, excessText(e, o))})
+		excess := distinct(p.Beyond)
+		if !o.wide() {
+			var namespaces []inspect.Excess
+			if excess, namespaces = withoutNamespaces(excess); len(namespaces) == 1 {
+				excess = append(excess, namespaces...)
+			} else if len(namespaces) > 1 {
+				add(p, namespacesText(namespaces))
+			}
+		}
+		for _, e := range excess {
+			add(p, excessText(e, o))
 		}
 		if p.Origin == inspect.OriginOutside {
-			notes = append(notes, note{
-				mark: styled("!", styleBad),
-				text: fmt.Sprintf("%d %s: started from outside of the container, by process %d", p.PID, p.Name, p.Parent),
-			})
+			add(p, fmt.Sprintf("started from outside of the container, by process %d", p.Parent))
 		}
 	}
+	notes := make([]note, 0, len(texts))
+	for _, text := range texts {
+		notes = append(notes, note{mark: styled("!", styleBad), text: fewOf(owners[text], o) + ": " + text})
+	}
 	writeNotes(w, "Beyond the first process:", notes, o)
+}
+
+// withoutNamespaces takes the namespaces out of a list.
+func withoutNamespaces(list []inspect.Excess) (others, namespaces []inspect.Excess) {
+	for _, e := range list {
+		if e.Kind == inspect.ExcessNamespace {
+			namespaces = append(namespaces, e)
+			continue
+		}
+		others = append(others, e)
+	}
+	return others, namespaces
+}
+
+// namespacesText tells several namespaces in short: mnt:[1], net:[2] (the host's).
+func namespacesText(list []inspect.Excess) string {
+	names := make([]string, len(list))
+	for n, e := range list {
+		names[n] = e.Has
+		if prefix := e.What + ":"; !strings.HasPrefix(e.Has, prefix) {
+			names[n] = prefix + " " + e.Has // pid_for_children
+		}
+		if e.Whose != "" {
+			names[n] += " (" + e.Whose + ")"
+		}
+	}
+	return "namespaces " + strings.Join(names, ", ") + "; the first process has others"
+}
+
+// fewOf are the first of many processes, all of them in a wide answer.
+func fewOf(owners []string, o output) string {
+	const most = 4
+	if more := len(owners) - most; more > 0 && !o.wide() && !o.whole {
+		owners = append(slices.Clone(owners[:most]), fmt.Sprintf("%d more", more))
+		return strings.Join(owners[:most], ", ") + " and " + owners[most]
+	}
+	return strings.Join(owners, ", ")
 }
 
 func excessText(e inspect.Excess, o output) string {
@@ -384,11 +444,11 @@ func writeLeaks(w io.Writer, found inspect.Processes, o output) {
 	for _, s := range sharedLeaks(found.List) {
 		switch {
 		case s.leak.Unknown != "":
-			unknown = append(unknown, s.note())
+			unknown = append(unknown, s.note(o))
 		case s.leak.Reason != "":
-			harmless = append(harmless, s.note())
+			harmless = append(harmless, s.note(o))
 		default:
-			bad = append(bad, s.note())
+			bad = append(bad, s.note(o))
 		}
 	}
 	writeNotes(w, "Leaks:", append(append(bad, unknown...), harmless...), o)
@@ -421,8 +481,8 @@ func sharedLeaks(list []inspect.Process) []sharedLeak {
 	return shared
 }
 
-func (s sharedLeak) note() note {
-	owners := strings.Join(s.owners, ", ")
+func (s sharedLeak) note(o output) note {
+	owners := fewOf(s.owners, o)
 	n := note{text: fmt.Sprintf("%s of %s is %s", s.leak.What, owners, s.leak.Path)}
 	switch {
 	case s.leak.What == "":

@@ -112,6 +112,40 @@ func TestTop(t *testing.T) {
 	}
 }
 
+// TestTopNode: of a container that is a node itself, what all processes of an inner container hold is told once, not of each
+// process and namespace. The wide answer tells every process.
+func TestTopNode(t *testing.T) {
+	list := []inspect.Process{plainProcess(100, 0, inspect.OriginFirst, "init")}
+	for n := range 20 {
+		p := plainProcess(200+n, 1, inspect.OriginChild, "sleep")
+		for _, kind := range []string{"cgroup", "ipc", "mnt", "net", "pid", "pid_for_children", "uts"} {
+			id := fmt.Sprintf("%s:[%d]", strings.TrimSuffix(kind, "_for_children"), 40+n/10) // two containers
+			p.Beyond = append(p.Beyond, inspect.Excess{Kind: inspect.ExcessNamespace, What: kind, Has: id, First: "x", Whose: fmt.Sprintf("inner/%d", n/10)})
+		}
+		list = append(list, p)
+	}
+	c := tree(inspect.Processes{List: list})
+	text := string(render(t, topAnswer([]inspect.ContainerProcesses{c}), sampleOutput(formatTable)))
+	_, below, _ := strings.Cut(text, "Beyond the first process:\n")
+	for _, want := range []string{
+		"! 200 sh, 201 sh, 202 sh, 203 sh and 6 more: namespaces cgroup:[40] (inner/0),",
+		"! 210 sh, 211 sh, 212 sh, 213 sh and 6 more: namespaces cgroup:[41] (inner/1),",
+	} {
+		if !strings.Contains(below, want) {
+			t.Errorf("want %q in\n%s", want, below)
+		}
+	}
+	if n := strings.Count(below, "!"); n != 2 || !strings.Contains(text, " cgroup,ipc,mnt,net,pid,uts namespaces ") {
+		t.Errorf("%d notes in\n%s", n, text)
+	}
+	wide := string(render(t, topAnswer([]inspect.ContainerProcesses{c}), sampleOutput(formatWide)))
+	for _, want := range []string{"209 sh: namespace uts: uts:[40] (inner/0)", "219 sh: namespace uts: uts:[41] (inner/1)"} {
+		if !strings.Contains(strings.Join(strings.Fields(wide), " "), want) {
+			t.Errorf("want %q in\n%s", want, wide)
+		}
+	}
+}
+
 // TestTopJSON: what is printed reads back as the library's types, unchanged; no container is an empty array.
 func TestTopJSON(t *testing.T) {
 	text := render(t, topAnswer(append(recorded[[]inspect.ContainerProcesses](t, "processes.json"), suspects(), closed())), sampleOutput(formatJSON))
