@@ -18,7 +18,7 @@ func (p *Process) ReadDir(name string) ([]string, error) {
 		return unix.Openat(p.fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	})
 	if err != nil {
-		return nil, pathError("open", p.Path(name), err)
+		return nil, p.error("open", name, err)
 	}
 	dir := os.NewFile(uintptr(fd), p.Path(name))
 	defer dir.Close() //nolint:errcheck // opened for reading: nothing can be lost

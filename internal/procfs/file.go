@@ -14,7 +14,7 @@ func (p *Process) OpenFile(name string) (*os.File, error) {
 		return unix.Openat(p.fd, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	})
 	if err != nil {
-		return nil, pathError("open", p.Path(name), err)
+		return nil, p.error("open", name, err)
 	}
 	return os.NewFile(uintptr(fd), p.Path(name)), nil
 }

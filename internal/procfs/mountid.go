@@ -20,7 +20,7 @@ func (p *Process) MountID(name string) (int, error) {
 		return unix.Openat(p.fd, name, unix.O_PATH|unix.O_CLOEXEC, 0)
 	})
 	if err != nil {
-		return 0, pathError("open", p.Path(name), err)
+		return 0, p.error("open", name, err)
 	}
 	defer unix.Close(fd) //nolint:errcheck // opened with O_PATH: nothing can be lost
 	return p.mountOf(fd)

@@ -54,7 +54,7 @@ func (p *Process) ReadFile(name string) ([]byte, error) {
 		return unix.Openat(p.fd, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	})
 	if err != nil {
-		return nil, pathError("open", p.Path(name), err)
+		return nil, p.error("open", name, err)
 	}
 	defer unix.Close(fd) //nolint:errcheck // opened for reading: nothing can be lost
 	if p.buf == nil {
@@ -87,7 +87,7 @@ func (p *Process) Readlink(name string) (string, error) {
 		buf := *pooled
 		n, err := retry(func() (int, error) { return unix.Readlinkat(p.fd, name, buf) })
 		if err != nil {
-			return "", pathError("readlink", p.Path(name), err)
+			return "", p.error("readlink", name, err)
 		}
 		if n < len(buf) {
 			return string(buf[:n]), nil
@@ -127,6 +127,25 @@ func retry(call func() (int, error)) (int, error) {
 		}
 	}
 }
+
+// error is pathError for a file in the folder. With hidepid=2 the folder of a
+// process can be opened, but nothing in it is there.
+func (p *Process) error(op, name string, err error) error {
+	if err == unix.ENOENT && p.isHidden() { //nolint:errorlint // a bare errno
+		err = errHidden
+	}
+	return pathError(op, p.Path(name), err)
+}
+
+// isHidden tells whether the folder itself is said not to be there. Of a process
+// that ended it still is.
+func (p *Process) isHidden() bool {
+	var st unix.Stat_t
+	return unix.Fstat(p.fd, &st) == unix.ENOENT
+}
+
+// errHidden is what hidepid makes of a process of somebody else's.
+var errHidden = fmt.Errorf("hidden by the hidepid option of /proc: %w", fs.ErrPermission)
 
 // pathError adds what was done to what, and turns ESRCH into ErrNoProcess.
 func pathError(op, path string, err error) error {
