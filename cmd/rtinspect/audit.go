@@ -621,8 +621,12 @@ func (j judgment) summary() string {
 		}
 	}
 	found := strings.Join(words, ", ")
-	if len(words) == 0 {
+	switch {
+	case len(words) > 0:
+	case j.Summary.judged():
 		found = "nothing found"
+	default:
+		found = "nothing judged"
 	}
 	if unknown > 0 {
 		found += "; " + strconv.Itoa(unknown) + " unknown"
@@ -644,6 +648,9 @@ func (s auditSummary) accepted() int {
 	}
 	return n
 }
+
+// judged tells whether there was anything to judge.
+func (s auditSummary) judged() bool { return s.Node || s.Containers+s.Sandboxes > s.Ended }
 
 // subjects tells what was judged.
 func (s auditSummary) subjects() string {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/rtinspect/rtinspect/inspect"
@@ -13,15 +14,15 @@ import (
 // noEndpoint takes the place of a socket when no runtime is to be asked.
 const noEndpoint = "none"
 
-// open connects to the runtime. Where no socket was named for this very run and none answers, or where none is wanted, the
-// containers are taken from the kernel.
+// open connects to the runtime. Where no socket was named for this very run and none answers, where the one that was named is
+// closed to the user, or where none is wanted, the containers are taken from the kernel.
 func open(ctx context.Context, o inspect.Options) (*inspect.Inspector, error) {
 	named := cmp.Or(o.Endpoint, os.Getenv(inspect.EndpointVariable))
 	if named == noEndpoint {
 		return inspect.OpenKernel(o, nil), nil
 	}
 	i, err := inspect.Open(ctx, o)
-	if err != nil && named == "" && ctx.Err() == nil && errors.Is(err, inspect.ErrNoRuntime) {
+	if err != nil && (named == "" || errors.Is(err, fs.ErrPermission)) && ctx.Err() == nil && errors.Is(err, inspect.ErrNoRuntime) {
 		return inspect.OpenKernel(o, err), nil
 	}
 	return i, err

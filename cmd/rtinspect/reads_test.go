@@ -62,6 +62,7 @@ func tracedCommands(t *testing.T) [][]string {
 			list = append(list, append(args, "-o", format))
 		}
 	}
+	list = append(list, withFlags(t, file)...)
 	list = append(list, [][]string{
 		{"caps", "--pid", strconv.Itoa(os.Getpid())},
 		{"caps", "--mask", "a80425fb"},
@@ -90,6 +91,71 @@ func readsAll() [][]string {
 	}
 }
 
+// withFlags are command lines with the flags that no other has: each flag of each command is given once, see untraced.
+func withFlags(t *testing.T, file string) [][]string {
+	t.Helper()
+	baseline := filepath.Join(t.TempDir(), "accepted.yaml")
+	var stdout, stderr bytes.Buffer
+	if status := run([]string{"audit", "--snapshot", file, "--write-baseline", baseline}, nil, &stdout, &stderr); status > statusIncomplete {
+		t.Fatalf("status %d\n%s\n%s", status, &stdout, &stderr)
+	}
+	list := [][]string{
+		{"ps", "--no-headers", "--no-trunc", "--color", "always", "--timeout", "5s"},
+		{"pods", "--no-headers", "--no-trunc"},
+		{"inspect", "--show-secrets"},
+		{"caps", "--no-headers", "--no-trunc", "--default", "docker"},
+		{"ns", "--no-headers", "--no-trunc"},
+		{"cgroup", "--no-headers", "--no-trunc"},
+		{"top", "--no-headers", "--no-trunc", "--redact-args"},
+		{"top", "--host-root", "/proc/self/root"},
+		{"sockets", "--no-headers"},
+		{"audit", "--standard", "pss-restricted", "--pss-version", "v1.25"},
+		{"audit", "--standard", "cis-docker", "-o", "junit"},
+		{"audit", "--baseline", baseline, "-o", "sarif"},
+		{"audit", "--snapshot", file, "--write-baseline", outputFile},
+		{"audit", "-o", "html", "--severity", "info"},
+		{"audit", "--rule", "privileged", "--no-trunc"},
+		{"audit", "--skip-rule", "privileged", "--exit-code", "--fail-on", "info", "--fail-on-unknown"},
+		{"events", "--since-start=false", "--count", "1", "--no-trunc", "--severity", "info", "--audit"},
+		{"events", "--since-start=false", "--filter", "/tasks/start", "--until", "/tasks/start", "--pod", "pod-with-limits"},
+		{"events", "--since-start=false", "--container", "pod-with-limits", "--timeout", "2s"},
+		{"explain", "--no-headers"},
+		{"version", "-o", formatJSON},
+		{"snapshot", "--redact-args"},
+		{"diff", file, file, "--no-trunc", "--severity", "info", "--exit-code"},
+	}
+	for _, name := range []string{"ps", "pods", "inspect", "caps", "ns", "cgroup", "top", "sockets", "explain"} {
+		list = append(list, []string{name, "-q"})
+	}
+	for _, name := range []string{"ps", "pods", "caps", "cgroup", "sockets"} {
+		list = append(list, []string{name, "--snapshot", file})
+	}
+	return list
+}
+
+// outputFile stands for a file of the test's own that the command writes.
+const outputFile = "OUTPUT"
+
+// untraced returns the flags of commands that are in no command line; those of all commands need be in one only.
+func untraced(lines [][]string) []string {
+	var missing []string
+	ofAll := map[string]bool{"runtime-endpoint": true, "host-root": true, "snapshot": true, "timeout": true, "color": true}
+	for _, c := range (&invocation{}).commands() {
+		for _, flag := range c.Flags {
+			given := slices.ContainsFunc(lines, func(args []string) bool {
+				return (args[0] == c.Name || ofAll[flag.Names()[0]]) && slices.ContainsFunc(args[1:], func(arg string) bool {
+					name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+					return strings.HasPrefix(arg, "-") && slices.Contains(flag.Names(), name)
+				})
+			})
+			if !given && c.Name != connectCommand {
+				missing = append(missing, c.Name+" --"+flag.Names()[0])
+			}
+		}
+	}
+	return missing
+}
+
 // TestLabOnlyReads runs every command under strace: nothing is executed in a
 // container, no namespace entered, nothing traced, signaled, mounted or opened
 // for writing.
@@ -103,12 +169,23 @@ func TestLabOnlyReads(t *testing.T) {
 	if os.Getenv("RTINSPECT_VM") == "" {
 		lines = tracedCommands(t)
 		everyCommand(t, lines)
+		if missing := untraced(lines); len(missing) > 0 {
+			t.Errorf("no command line has %s", strings.Join(missing, ", "))
+		}
 	}
 	for _, args := range lines {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			t.Parallel()
+			output := filepath.Join(t.TempDir(), "output")
+			args := slices.Clone(args)
+			if n := slices.Index(args, outputFile); n >= 0 {
+				args[n] = output
+			}
 			calls := traced(t, rtinspect, args)
 			tr := traceOf(calls, slices.Contains(args, "--connect"))
+			if slices.Contains(args, output) {
+				tr.output = output
+			}
 			for _, call := range calls[1:] {
 				if !tr.harmless(call) {
 					t.Error(call)
@@ -148,7 +225,11 @@ func traced(t *testing.T, rtinspect string, args []string) []string {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	// Of the node something may be unknown, as with securityfs: it was tried to be read.
-	if err := cmd.Run(); cmd.ProcessState.ExitCode() > statusIncomplete || stdout.Len() == 0 {
+	status := statusIncomplete
+	if slices.Contains(args, "--exit-code") {
+		status = statusFindings
+	}
+	if err := cmd.Run(); cmd.ProcessState.ExitCode() > status || cmd.ProcessState.ExitCode() == statusUsage || stdout.Len() == 0 {
 		t.Fatalf("%v, %d bytes on stdout\n%s", err, stdout.Len(), &stderr)
 	}
 	data, err := os.ReadFile(file)
@@ -166,6 +247,8 @@ func traced(t *testing.T, rtinspect string, args []string) []string {
 type trace struct {
 	own   string // our pid
 	child string // that of the process that connects, "" for none
+	// output is the file that it was told to write, "" for none.
+	output string
 }
 
 // traceOf finds the processes. The one that connects leaves our groups first.
@@ -226,6 +309,8 @@ func (tr trace) harmless(call string) bool {
 		return true // the second half of a call that was looked at
 	case unseen.MatchString(call):
 		return true // a thread that ended as strace took hold of it
+	case tr.output != "" && strings.Contains(call, ` openat(AT_FDCWD, "`+tr.output+`", O_WRONLY|O_CREAT|O_EXCL|O_CLOEXEC, 0`):
+		return true
 	case readOnlyOpen.MatchString(call):
 		return !writingFlag.MatchString(call)
 	case strings.Contains(call, " tgkill("+tr.own+", "):

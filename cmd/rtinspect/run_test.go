@@ -156,7 +156,7 @@ func TestAsNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, args := range map[string][]string{
-		"socket": {"ps", "-r", filepath.Join(root, "locked/run/containerd.sock")},
+		"socket": {"events", "-r", filepath.Join(root, "locked/run/containerd.sock")},
 		"proc":   {"caps", "--pid", "1", "--host-root", filepath.Join(root, "locked")},
 	} {
 		cmd := exec.Command(program, args...)

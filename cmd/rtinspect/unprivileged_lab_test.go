@@ -145,38 +145,54 @@ func (e expectation) check(t *testing.T, n nobody) {
 
 const asRoot = `hint: run as root: `
 
-// TestLabUnprivileged: who is not root and may not open the runtime's socket is told so, and learns of a process what can be
-// learned without it.
+// TestLabUnprivileged: who is not root and may not open the runtime's socket is told so, and learns what the kernel tells. What it
+// does not tell is unknown.
 func TestLabUnprivileged(t *testing.T) {
 	labManifests(t)
 	n := newNobody(t)
-	denied := []string{`no container runtime: unix://\S+/containerd.sock \(given\): permission denied: run as root$`, asRoot}
-	for _, args := range [][]string{
-		{"ps"},
-		{"pods"},
-		{"inspect"},
-		{"caps"},
-		{"ns"},
-		{"cgroup"},
-		{"top"},
-		{"snapshot"},
-		{"inspect", "pod-with-limits"},
-		{"caps", "pod-with-limits"},
-		{"ns", "pod-with-limits"},
-		{"cgroup", "pod-with-limits"},
-		{"top", "pod-with-limits"},
-	} {
-		expectation{args: args, status: statusIncomplete, never: []string{`.`}, stderr: denied}.check(t, n)
+	denied := `unix://\S+/containerd.sock \(given\): permission denied: run as root`
+	fromKernel := []string{`no container runtime answered \(` + denied + `\): containers are taken from the kernel, without their names$`, asRoot}
+	const container = `\w{13} +\(sleep 3600\) +uid \S{36} `
+	for _, e := range append([]expectation{
+		{args: []string{"ps"}, stdout: []string{container + `+unknown +unknown +unknown +\d+ +unknown$`}},
+		{args: []string{"pods"}, never: []string{`running`}},
+		{args: []string{"inspect"}, stdout: []string{`image +unknown$`, `  effective +unknown +unknown +00000000a80425fb$`}},
+		{args: []string{"caps"}, stdout: []string{container + `+00000000a80425fb +high +high +off +unknown$`}},
+		{args: []string{"ns"}, stdout: []string{container + strings.Repeat(` +unknown`, 8) + `$`}, never: []string{` (host|own|shared)`}},
+		{args: []string{"cgroup"}, stdout: []string{container + `+128Mi +container `}},
+		{args: []string{"top"}, stdout: []string{`\? .* unknown +sleep 3600$`}, never: []string{`  -  `}},
+		{args: []string{"sockets"}, stdout: []string{`ok .*/containerd.sock +0660 root:root +only root `, `unknown +shim `}},
+		{args: []string{"audit"}, stdout: []string{`  critical +privileged `, `  critical\? +\d+ rules +unknown: `}},
+		{args: []string{"audit", "--standard", "pss-baseline"}, stdout: []string{`\S{36} +privileged +`, `\S{36} +privileged to baseline: unknown `}},
+		{args: []string{"audit", "-o", "sarif"}, stdout: []string{`.*"kind": "open"`}},
+		{args: []string{"snapshot"}, stdout: []string{`^{"version":1,$`}},
+	}, withoutKernel(denied)...) {
+		e.status = statusIncomplete
+		if e.stderr == nil {
+			e.stderr = fromKernel
+		}
+		e.check(t, n)
 	}
 	pid := strings.TrimSpace(whole(t, "inspect", "pod-with-limits", "-o", "go-template={{.pid.value}}"))
 	socket := strings.TrimPrefix(os.Getenv("CONTAINER_RUNTIME_ENDPOINT"), "unix://")
 	for _, e := range append(ofProcess(pid),
 		expectation{
-			args: []string{"sockets", socket}, status: statusIncomplete, stdout: []string{`ok +containerd +` + socket + ` +0660 root:root +only root +unknown$`},
-			stderr: []string{`in which containers sockets are reached: ` + denied[0], asRoot},
+			args: []string{"sockets", socket}, status: statusIncomplete, stdout: []string{`ok +containerd +` + socket + ` +0660 root:root +only root `},
+			stderr: fromKernel,
 		},
 	) {
 		e.check(t, n)
+	}
+}
+
+// withoutKernel are the commands to which only a runtime, or a file that one may read, has the answer.
+func withoutKernel(denied string) []expectation {
+	return []expectation{
+		{args: []string{"events", "--timeout", "2s"}, never: []string{`.`}, stderr: []string{`no container runtime: ` + denied + `$`, asRoot}},
+		{args: []string{"events", "--audit", "--timeout", "2s"}, never: []string{`.`}, stderr: []string{`no container runtime: ` + denied + `$`, asRoot}},
+		{args: []string{"caps", "pod-with-limits"}, never: []string{`sleep`}, stderr: []string{`container "pod-with-limits": not found$`}},
+		{args: []string{"audit", "pod-with-limits"}, never: []string{`nothing found`}, stderr: []string{`container "pod-with-limits": not found$`}},
+		{args: []string{"diff", "nowhere.json", "nowhere.json"}, never: []string{`.`}, stderr: []string{`nowhere.json: no such file or directory$`}},
 	}
 }
 
