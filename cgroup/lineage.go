@@ -26,6 +26,15 @@ type lineage struct {
 // leaf is the cgroup whose values are reported: the container's own, or else the process's.
 func (l *lineage) leaf() *folder { return l.groups[l.own] }
 
+// counts is the leaf of another hierarchy, which counts what this one limits. It is absent where the process is in another cgroup
+// there: what that one counts is of other processes too.
+func (l *lineage) counts(other *lineage) *folder {
+	if path := other.paths[other.own]; l.leaf().found() && other.leaf().found() && path != l.paths[l.own] {
+		return noFolder(AbsentFact[string]("it is counted in another cgroup: " + path))
+	}
+	return other.leaf()
+}
+
 // root is the topmost visible cgroup.
 func (l *lineage) root() *folder { return l.groups[len(l.groups)-1] }
 

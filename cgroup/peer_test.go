@@ -315,6 +315,11 @@ func TestPeerGroup(t *testing.T) {
 		cpu, _ := cgroup.MakeGroup(t, "cpu", "rtinspect-peer-cpu")
 		writeSetting(t, cpu, "cpu.cfs_quota_us", "50000")
 		folders = append(folders, cpu)
+		// Where processor time is counted in another hierarchy, it is of this cgroup only in one of the same path.
+		if accounting := strings.Replace(cpu, "/cpu/", "/cpuacct/", 1); os.Mkdir(accounting, 0o755) == nil {
+			defer removeGroup(t, accounting)
+			folders = append(folders, accounting)
+		}
 	}
 	cmd := exec.CommandContext(t.Context(), "sleep", "1000")
 	if err := cmd.Start(); err != nil {

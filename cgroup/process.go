@@ -143,7 +143,7 @@ func (v *View) read(list []Membership, container string) Process {
 		Mode:        v.mode(),
 		Memberships: list,
 		Memory:      readMemory(memory.leaf(), memory.unified),
-		CPU:         readCPU(cpu.leaf(), cpu.unified, accounting.leaf()),
+		CPU:         readCPU(cpu.leaf(), cpu.unified, cpu.counts(accounting)),
 		Pids:        readPids(pids.leaf()),
 		IO:          readIO(blkio.leaf(), blkio.unified),
 		CPUSet:      readCPUSet(cpuset.leaf(), cpuset.unified),
@@ -151,7 +151,7 @@ func (v *View) read(list []Membership, container string) Process {
 		Release:     []Release{},
 	}
 	p.Place, p.Folder = v.where(memory, list, container)
-	p.Memory.Pressure, p.CPU.Pressure, p.IO.Pressure = pressures(ls.of(""), memory.unified)
+	p.Memory.Pressure, p.CPU.Pressure, p.IO.Pressure = pressures(ls.of(""), memory)
 	p.Effective = limits(v.machine, memory, cpu, cpuset, pids)
 	for _, m := range list {
 		if m.Hierarchy != 0 {
@@ -183,11 +183,11 @@ func (v *View) where(l *lineage, list []Membership, container string) (Place, Fa
 
 // pressures reads the pressure files, which are in cgroup v2 also where the controllers are in v1. A process that is in the
 // root there, as runtimes leave them, has no pressure of its own: the root's is the machine's.
-func pressures(l *lineage, unified bool) (memory, cpu, io Fact[Pressure]) {
-	if !unified && l.kinds[l.own] == KindMachine {
+func pressures(l, of *lineage) (memory, cpu, io Fact[Pressure]) {
+	if !of.unified && l.kinds[l.own] == KindMachine {
 		none := AbsentFact[Pressure]("the process is in the root of cgroup v2, whose pressure is the machine's")
 		return none, none, none
 	}
-	f := l.leaf()
+	f := of.counts(l)
 	return readPressure(f, "memory.pressure"), readPressure(f, "cpu.pressure"), readPressure(f, "io.pressure")
 }

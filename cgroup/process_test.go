@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -390,6 +391,37 @@ func TestInner(t *testing.T) {
 		if err != nil || got.Place.Container != want {
 			t.Errorf("as container %s: %+v, %v", container, got.Place, err)
 		}
+	}
+}
+
+// TestCountedElsewhere: the usage and the pressure of another cgroup, in which the process is in their hierarchies, are not told as
+// those of its own.
+func TestCountedElsewhere(t *testing.T) {
+	dir := recorded(t, "v1-hybrid")
+	name := filepath.Join(dir, "proc/31664/cgroup")
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const pod = "/kubepods/burstable/pod91d2e0f4-7c3b-4a58-b6f9-0e1d2c3b4a59"
+	text := regexp.MustCompile(`(2:cpuacct:|0::).*`).ReplaceAllString(string(data), "${1}"+pod)
+	for _, group := range []string{"cpuacct", "unified"} {
+		write(t, filepath.Join(dir, "sys/fs/cgroup", group+pod), "cgroup.procs", "")
+	}
+	write(t, filepath.Join(dir, "sys/fs/cgroup/cpuacct"+pod), "cpuacct.usage", "999000\n")
+	write(t, filepath.Join(dir, "sys/fs/cgroup/unified"+pod), "memory.pressure", "some avg10=1.00 avg60=1.00 avg300=1.00 total=1\nfull avg10=1.00 avg60=1.00 avg300=1.00 total=1\n")
+	write(t, filepath.Dir(name), "cgroup", text)
+	p := readPID(t, readerOf(dir), 31664)
+	for what, f := range map[string]interface {
+		Known() Known
+		Source() string
+	}{"usage": p.CPU.Usage, "memory": p.Memory.Pressure, "cpu": p.CPU.Pressure, "io": p.IO.Pressure} {
+		if f.Known() != Absent || f.Source() != "it is counted in another cgroup: "+pod {
+			t.Errorf("%s: %s, %s", what, f.Known(), f.Source())
+		}
+	}
+	if max, ok := p.CPU.Max.Value(); !ok || max.String() != "50000 100000" {
+		t.Errorf("its limit is %s", max)
 	}
 }
 
