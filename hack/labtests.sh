@@ -34,7 +34,7 @@ run() {
 	export RTINSPECT_BINARY=$PWD/bin/rtinspect
 	while read -r package folder; do
 		cd "$folder" || return
-		"$from/test2json" -t -p "$package" "$from/${package##*/}.test" -test.v=test2json -test.timeout 15m -test.run '^TestLab' "$@" </dev/null || status=1
+		"$from/test2json" -t -p "$package" "$from/${package##*/}.test" -test.v=test2json -test.timeout 30m -test.run '^TestLab' "$@" </dev/null || status=1
 	done <"${LIST:-$from/packages}"
 	return "$status"
 }

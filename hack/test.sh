@@ -74,12 +74,12 @@ tests() {
 	took "$step" "$begin"
 }
 
-# ahead STEP COMMAND...: begins a command whose output the step takes from ended. It yields to what runs meanwhile.
+# ahead STEP COMMAND...: begins a command whose output the step takes from ended.
 ahead() {
 	say "$1 begins beside what follows"
 	(
 		begin=$SECONDS
-		nice "${@:2}" >"$work/$1.json" 2>"$work/$1.log" &
+		"${@:2}" >"$work/$1.json" 2>"$work/$1.log" &
 		trap 'kill $!' TERM
 		wait $!
 		echo $? >"$work/$1.status"

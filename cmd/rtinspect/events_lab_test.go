@@ -88,7 +88,7 @@ func crictl(t *testing.T, args ...string) string {
 // TestLabEventsOOM runs pod-oom's container once more: one kill is told, with the limit that was reached, before the end.
 func TestLabEventsOOM(t *testing.T) {
 	labManifests(t)
-	cmd, ready, rest := following(t, "--pod", "default/pod-oom", "--filter", "oom", "--until", "exit", "--timeout", "20s")
+	cmd, ready, rest := following(t, "--pod", "default/pod-oom", "--filter", "oom", "--until", "exit", "--timeout", "2m")
 	ready()
 	startAgain(t, "pod-oom")
 	list := slices.DeleteFunc(eventLinesOf(t, rest()), func(e eventLine) bool {
@@ -159,7 +159,7 @@ func startAgain(t *testing.T, pod string) {
 func TestLabEventsExec(t *testing.T) {
 	labManifests(t)
 	id := strings.Fields(crictl(t, "ps", "-q", "--label", "io.kubernetes.pod.name=pod-default-caps"))[0]
-	cmd, ready, rest := following(t, "--container", id[:12], "--audit", "--until", "/rtinspect/finding", "--timeout", "20s")
+	cmd, ready, rest := following(t, "--container", id[:12], "--audit", "--until", "/rtinspect/finding", "--timeout", "2m")
 	ready()
 	client := exec.Command("crictl", "exec", id, "sleep", "3")
 	if err := client.Start(); err != nil {
