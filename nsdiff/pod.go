@@ -125,14 +125,23 @@ type Sharing struct {
 func (n Node) Sharing() []Sharing {
 	all := n.residents()
 	var found []Sharing
-	for _, p := range n.Pods {
-		for _, c := range p.Containers {
+	for i := range n.Pods {
+		p := &n.Pods[i]
+		for j := range p.Containers {
 			for _, k := range Kinds() {
-				found = append(found, n.sharing(p, c, k, all))
+				found = append(found, n.sharing(p, &p.Containers[j], k, all))
 			}
 		}
 	}
 	return found
+}
+
+// residents is who is where, made once for all containers of a node.
+type residents struct {
+	// at are the containers in a namespace, in ascending order.
+	at map[place][]string
+	// of are all containers by their IDs.
+	of map[string]resident
 }
 
 // place is a namespace at one of the links in /proc/PID/ns.
@@ -141,25 +150,32 @@ type place struct {
 	ns   Namespace
 }
 
-// residents returns who is where, in ascending order.
-func (n Node) residents() map[place][]string {
-	all := map[place][]string{}
-	for _, p := range n.Pods {
-		for _, c := range p.Containers {
+type resident struct {
+	*Container
+	pod *Pod
+}
+
+func (n Node) residents() residents {
+	all := residents{at: map[place][]string{}, of: map[string]resident{}}
+	for i := range n.Pods {
+		p := &n.Pods[i]
+		for j := range p.Containers {
+			c := &p.Containers[j]
+			all.of[c.ID] = resident{c, p}
 			for _, k := range Kinds() {
 				if ns, err := c.Namespaces.Namespace(k); err == nil {
-					all[place{k, ns}] = append(all[place{k, ns}], c.ID)
+					all.at[place{k, ns}] = append(all.at[place{k, ns}], c.ID)
 				}
 			}
 		}
 	}
-	for _, ids := range all {
+	for _, ids := range all.at {
 		slices.Sort(ids)
 	}
 	return all
 }
 
-func (n Node) sharing(p Pod, c Container, k Kind, all map[place][]string) Sharing {
+func (n Node) sharing(p *Pod, c *Container, k Kind, all residents) Sharing {
 	s := Sharing{
 		Pod: p.Name, Container: c.ID, Kind: k,
 		Comparison: n.Host.Compare(c.Namespaces, k),
@@ -175,9 +191,9 @@ func (n Node) sharing(p Pod, c Container, k Kind, all map[place][]string) Sharin
 		return s
 	}
 	if s.Host.Relation != Same {
-		s.With = without(all[place{k, ns}], c.ID)
+		s.With = without(all.at[place{k, ns}], c.ID)
 	}
-	s.Verdict, s.Reason = n.judge(s, p, c, ns)
+	s.Verdict, s.Reason = s.judge(p, c, ns, all)
 	return s
 }
 
@@ -185,7 +201,7 @@ func without(ids []string, id string) []string {
 	return slices.DeleteFunc(append([]string{}, ids...), func(other string) bool { return other == id })
 }
 
-func (n Node) expect(p Pod, c Container, k Kind) Expectation {
+func (n Node) expect(p *Pod, c *Container, k Kind) Expectation {
 	if e, ok := c.Expected[k.Type()]; ok {
 		return e
 	}
@@ -221,7 +237,7 @@ func hostOr(host bool, other Expectation) Expectation {
 }
 
 // judge compares what was found with what is expected. What is known to be wrong comes before what is unknown.
-func (n Node) judge(s Sharing, p Pod, c Container, ns Namespace) (Verdict, string) {
+func (s *Sharing) judge(p *Pod, c *Container, ns Namespace, all residents) (Verdict, string) {
 	host := s.Host.Relation
 	if s.Expected == ExpectHost && host == Other {
 		return Surprise, "not the host's"
@@ -230,7 +246,7 @@ func (n Node) judge(s Sharing, p Pod, c Container, ns Namespace) (Verdict, strin
 		if host == Same {
 			return Surprise, "the host's"
 		}
-		if others := n.strangers(s, p); len(others) > 0 {
+		if others := s.strangers(p, all); len(others) > 0 {
 			return Surprise, "shared with " + strings.Join(others, ", ")
 		}
 	}
@@ -246,35 +262,32 @@ func (n Node) judge(s Sharing, p Pod, c Container, ns Namespace) (Verdict, strin
 }
 
 // strangers returns the containers in the namespace that should not be there. One that was told to join it should.
-func (n Node) strangers(s Sharing, p Pod) []string {
-	return slices.DeleteFunc(slices.Clone(s.With), func(id string) bool {
-		return n.joined(id, s.Kind) || slices.ContainsFunc(p.Containers, func(c Container) bool {
-			invited := s.Kind.Type() == PID && c.PIDTarget == s.Container
-			return c.ID == id && (s.Expected == ExpectPod || invited)
-		})
-	})
-}
-
-// joined tells whether a container was told to join the namespace of a kind that it is in.
-func (n Node) joined(id string, k Kind) bool {
-	return slices.ContainsFunc(n.Pods, func(p Pod) bool {
-		return slices.ContainsFunc(p.Containers, func(c Container) bool {
-			e, ok := c.Expected[k.Type()]
-			return c.ID == id && ok && e == ExpectJoined
-		})
-	})
+func (s *Sharing) strangers(p *Pod, all residents) []string {
+	var list []string
+	for _, id := range s.With {
+		other := all.of[id]
+		e, told := other.Expected[s.Kind.Type()]
+		joined := told && e == ExpectJoined
+		invited := s.Kind.Type() == PID && other.PIDTarget == s.Container
+		if !joined && (other.pod != p || s.Expected != ExpectPod && !invited) {
+			list = append(list, id)
+		}
+	}
+	return list
 }
 
 // podNamespace returns the namespace that a container shares with its pod, and the container it was taken from: the one that was
 // asked for, else the sandbox where its namespace is known, and otherwise the first container whose is.
-func podNamespace(p Pod, sharing Container, k Kind) (string, Namespace) {
-	for _, c := range p.Containers {
+func podNamespace(p *Pod, sharing *Container, k Kind) (string, Namespace) {
+	for i := range p.Containers {
+		c := &p.Containers[i]
 		if ns, err := c.Namespaces.Namespace(k); err == nil && c.ID == sharing.PIDTarget && k.Type() == PID {
 			return c.ID, ns
 		}
 	}
 	for _, sandbox := range []bool{true, false} {
-		for _, c := range p.Containers {
+		for i := range p.Containers {
+			c := &p.Containers[i]
 			if ns, err := c.Namespaces.Namespace(k); err == nil && c.Sandbox == sandbox {
 				return c.ID, ns
 			}
