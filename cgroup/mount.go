@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strconv"
@@ -36,16 +37,16 @@ var legacyOptions = []string{
 // malformed is an error that wraps [ErrSyntax].
 func ParseMounts(mountinfo []byte) ([]Mount, error) {
 	mounts := []Mount{}
-	for line := range strings.Lines(string(mountinfo)) {
-		text, ended := strings.CutSuffix(line, "\n")
-		front, back, found := strings.Cut(text, " - ")
-		if !ended || !found || strings.Count(front, " ") < 5 || strings.Count(back, " ") != 2 {
-			return nil, fmt.Errorf("%w: mountinfo: line %q", ErrSyntax, clip(line))
+	for line := range bytes.Lines(mountinfo) {
+		text, ended := bytes.CutSuffix(line, []byte("\n"))
+		front, back, found := bytes.Cut(text, []byte(" - "))
+		if !ended || !found || bytes.Count(front, []byte(" ")) < 5 || bytes.Count(back, []byte(" ")) != 2 {
+			return nil, fmt.Errorf("%w: mountinfo: line %q", ErrSyntax, clip(string(line)))
 		}
-		if !strings.HasPrefix(back, "cgroup ") && !strings.HasPrefix(back, "cgroup2 ") {
+		if !bytes.HasPrefix(back, []byte("cgroup ")) && !bytes.HasPrefix(back, []byte("cgroup2 ")) {
 			continue
 		}
-		m, err := parseMount(strings.Split(front, " "), strings.Split(back, " "))
+		m, err := parseMount(strings.Split(string(front), " "), strings.Split(string(back), " "))
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +81,7 @@ func parseMount(fields, tail []string) (Mount, error) {
 // unescape undoes what the kernel does to spaces, tabs, newlines and backslashes in mountinfo: \040 and so on.
 func unescape(text string) string {
 	if !strings.Contains(text, `\`) {
-		return strings.Clone(text) // not to keep all of the file
+		return text
 	}
 	var plain strings.Builder
 	for i := 0; i < len(text); i++ {

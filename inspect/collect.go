@@ -1,11 +1,8 @@
 package inspect
 
 import (
-	"fmt"
-
 	"github.com/rtinspect/rtinspect/caps"
 	"github.com/rtinspect/rtinspect/cgroup"
-	"github.com/rtinspect/rtinspect/internal/procfs"
 	"github.com/rtinspect/rtinspect/nsdiff"
 )
 
@@ -15,7 +12,8 @@ type collector struct {
 	*Inspector
 	cgroups *cgroup.View
 	shared  *sharing
-	scan    *scan // nil when the rest of the specification, mounts and processes are left out
+	sockets *socketSet // whose ways are looked for; nil for none
+	scan    *scan      // nil when the rest of the specification, mounts and processes are left out
 }
 
 func (i *Inspector) collector(s *scan) *collector {
@@ -59,10 +57,10 @@ func (c *collector) report(f *listed) Report {
 	c.request(&r, f, c.all)
 	c.declare(&r, f, c.all)
 	p, err := c.open(f)
-	var first *firstProcess
+	var first *heldProcess
 	if p != nil {
 		defer p.Close() //nolint:errcheck // opened for reading
-		first = &firstProcess{Process: p}
+		first = c.hold(p)
 		if err = c.enforce(&r, f, first, c.all); err != nil {
 			first = nil
 		}
@@ -81,13 +79,14 @@ func (c *collector) report(f *listed) Report {
 
 // enforce fills in what the kernel has in force. The error is that the process
 // ended meanwhile: then nothing of it counts.
-func (c *collector) enforce(r *Report, f *listed, p *firstProcess, all Fact[caps.Set]) error {
-	c.readNamespaces(r, f, p.Process)
+func (c *collector) enforce(r *Report, f *listed, p *heldProcess, all Fact[caps.Set]) error {
+	c.readNamespaces(r, f, p)
 	c.readCgroup(r, f, p)
 	c.read(r, p, all)
+	if c.sockets != nil && f.Kind == KindContainer {
+		f.reaches = c.reachedFrom(f, p, c.sockets, func() hostMounts { return c.scan.leaks.host })
+	}
 	if c.scan != nil {
-		f.confines = confinesOf(p)
-		c.confineGuest(f, f.confines, func() hostMounts { return c.scan.leaks.host })
 		r.Mounts = c.scan.mountsOf(f, p)
 	}
 	c.name(f, p.Process, r.UserNamespace.InForce)
@@ -97,7 +96,7 @@ func (c *collector) enforce(r *Report, f *listed, p *firstProcess, all Fact[caps
 // notEnforced fills in why nothing is known of what the kernel has in force, or
 // without an error that no process runs.
 func (c *collector) notEnforced(r *Report, f *listed, err error) {
-	f.namespaces, f.confines = nsdiff.Set{}, nil
+	f.namespaces, f.reaches = nsdiff.Set{}, nil
 	namespacesUnknown(r, err)
 	r.Cgroup.InForce = withoutProcess[cgroup.Process](err)
 	f.PID, f.Tier = withoutProcess[int](err), tierWithout(f, err)
@@ -114,64 +113,4 @@ func (c *collector) notEnforced(r *Report, f *listed, err error) {
 	if c.scan != nil {
 		r.Mounts = withoutProcess[Mounts](err)
 	}
-}
-
-// firstProcess is a container's first process, kept open while all that is told
-// of it is read. mountinfo takes the kernel long, so it is read once.
-type firstProcess struct {
-	*procfs.Process
-	read      bool
-	mountinfo string
-	mounts    mountTable
-	err       error // why mountinfo could not be read
-	malformed error // why mounts is not known though it could
-	set       Fact[nsdiff.Set]
-	asked     bool // for set
-}
-
-// namespaces returns its namespaces, read once.
-func (p *firstProcess) namespaces() Fact[nsdiff.Set] {
-	if !p.asked {
-		p.asked = true
-		set, err := nsdiff.Read(p.Process)
-		p.set = KnownFact(set, p.Path("ns"))
-		if err != nil {
-			p.set = UnknownFact[nsdiff.Set](err)
-		}
-	}
-	return p.set
-}
-
-func (p *firstProcess) readMountinfo() {
-	if p.read {
-		return
-	}
-	p.read = true
-	data, err := p.Process.ReadFile("mountinfo")
-	if p.err = err; err != nil {
-		return
-	}
-	p.mountinfo = string(data)
-	p.mounts, err = parseMounts(p.mountinfo)
-	if err != nil {
-		p.malformed = fmt.Errorf("%s: %w", p.Path("mountinfo"), err)
-	}
-}
-
-// table returns its mounts.
-func (p *firstProcess) table() (mountTable, error) {
-	p.readMountinfo()
-	if p.err != nil {
-		return mountTable{root: -1}, p.err
-	}
-	return p.mounts, p.malformed
-}
-
-// ReadFile reads a file in its folder.
-func (p *firstProcess) ReadFile(name string) ([]byte, error) {
-	if name != "mountinfo" {
-		return p.Process.ReadFile(name)
-	}
-	p.readMountinfo()
-	return []byte(p.mountinfo), p.err
 }

@@ -17,11 +17,11 @@ import (
 )
 
 // read fills in the level in force of a report but for its largest parts.
-func (i *Inspector) read(r *Report, p *firstProcess, all Fact[caps.Set]) {
-	ns := i.ourselves.userNamespace(p.Process)
+func (i *Inspector) read(r *Report, p *heldProcess, all Fact[caps.Set]) {
+	ns := p.userNamespace()
 	r.UserNamespace.InForce = ns
-	readStatus(r, p.Process, ns)
-	r.AppArmor.InForce, r.SELinux.InForce = i.ourselves.labels(p.Process)
+	readStatus(r, p, ns)
+	r.AppArmor.InForce, r.SELinux.InForce = p.labels()
 	r.ReadonlyRootfs.InForce = UnknownFact[bool](errLeftOut)
 	if i.options.Parts.has(PartMounts) {
 		r.ReadonlyRootfs.InForce = readonlyRoot(p)
@@ -30,9 +30,9 @@ func (i *Inspector) read(r *Report, p *firstProcess, all Fact[caps.Set]) {
 }
 
 // readStatus reads what /proc/PID/status tells.
-func readStatus(r *Report, p *procfs.Process, ns Fact[UserNamespace]) {
+func readStatus(r *Report, p *heldProcess, ns Fact[UserNamespace]) {
 	source := p.Path("status")
-	data, err := p.ReadFile("status")
+	data, err := p.readStatus()
 	if err != nil {
 		r.Capabilities.InForce = UnknownFact[caps.State](err)
 		r.Capabilities.Reach = UnknownFact[caps.Reach](err)

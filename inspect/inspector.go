@@ -274,17 +274,22 @@ const together = 16
 
 // snapshot collects the reports, of which it gives some at a time, first none, and all else.
 func (i *Inspector) snapshot(ctx context.Context, give func(*Snapshot, []Report) error) (Snapshot, error) {
-	s := Snapshot{Version: SnapshotVersion, Time: time.Now().UTC(), Node: i.Node()}
+	s := Snapshot{Version: SnapshotVersion, Time: time.Now().UTC()}
+	// The runtime asks each shim in turn: there is time for the rest of the node.
+	var sockets []*foundSocket
+	var socketsErr error
+	var node, finding sync.WaitGroup
+	node.Go(func() { s.Node = i.Node() })
+	finding.Go(func() { sockets, socketsErr = i.findSockets(ctx, SocketOptions{}) })
 	found, err := i.list(ctx, true)
 	s.Missing = causes(err)
+	node.Wait()
+	finding.Wait()
 	if failed := give(&s, nil); failed != nil {
 		return s, failed
 	}
-	var sockets []*foundSocket
-	var socketsErr error
-	var meanwhile sync.WaitGroup
-	meanwhile.Go(func() { sockets, socketsErr = i.findSockets(ctx, SocketOptions{}) })
 	c := i.collector(newScan(i, found))
+	c.sockets = socketsOf(sockets)
 	all := make([]*listed, len(found))
 	for n := range found {
 		all[n] = &found[n]
@@ -301,8 +306,7 @@ func (i *Inspector) snapshot(ctx context.Context, give func(*Snapshot, []Report)
 			f.forget()
 		}
 	}
-	meanwhile.Wait()
-	s.Sockets, s.MissingSockets = i.reached(sockets, found), causes(socketsErr)
+	s.Sockets, s.MissingSockets = i.reached(c.sockets, found), causes(socketsErr)
 	return s, errors.Join(err, socketsErr, failed)
 }
 
@@ -317,8 +321,8 @@ type listed struct {
 	unique     string     // a name that no other container of the list has
 	namespaces nsdiff.Set // of the first process, once it was read
 	looked     bool       // whether namespaces was read, or tried to be
-	confines   *confines  // of the first process, once they were read
 	gvisor     bool       // as the kernel tells, see markGuest
+	reaches    reaches    // of the first process, once that was looked at; nil before
 }
 
 // forget frees what is needed for the container's own report only.

@@ -95,7 +95,7 @@ func newLeakFinder(i *Inspector, host hostMounts) leakFinder {
 // container's first process, or nil: in the same mount namespace mountinfo need
 // not be read again, and of a process with a root of its own it shows less than
 // the namespace has.
-func (l leakFinder) find(p *procfs.Process, r *Process, first *firstProcess) Fact[[]Leak] {
+func (l leakFinder) find(p *heldProcess, r *Process, first *heldProcess) Fact[[]Leak] {
 	l.own = ownNamespaceFiles(r, first)
 	namespace, shared, err := sharesMounts(p, first)
 	if err != nil {
@@ -105,7 +105,7 @@ func (l leakFinder) find(p *procfs.Process, r *Process, first *firstProcess) Fac
 	if err != nil {
 		return UnknownFact[[]Leak](err)
 	}
-	files, err := l.openFiles(p, table)
+	files, err := l.openFiles(p.Process, table)
 	if err != nil {
 		return UnknownFact[[]Leak](err)
 	}
@@ -115,9 +115,9 @@ func (l leakFinder) find(p *procfs.Process, r *Process, first *firstProcess) Fac
 		return KnownFact(leaks, p.Path("fdinfo"))
 	}
 	// It may have been mounted after the first look.
-	again, err := readMounts(p)
+	again, err := readMounts(p.Process)
 	var whole mountTable
-	if shared && err == nil {
+	if shared && p != first && err == nil {
 		whole, err = readMounts(first.Process)
 	}
 	if err != nil {
@@ -132,7 +132,7 @@ func (l leakFinder) find(p *procfs.Process, r *Process, first *firstProcess) Fac
 			continue
 		}
 		// And it may have been closed, and its file system unmounted, between.
-		if now, ok := l.look(p, f.What, table); ok && now.Mount == f.Mount && (f.Path == now.Path || !f.IsNamespace()) {
+		if now, ok := l.look(p.Process, f.What, table); ok && now.Mount == f.Mount && (f.Path == now.Path || !f.IsNamespace()) {
 			leaks = append(leaks, l.explain(f, r.Capabilities))
 		}
 	}
@@ -141,7 +141,10 @@ func (l leakFinder) find(p *procfs.Process, r *Process, first *firstProcess) Fac
 
 // sharesMounts tells in which mount namespace a process is, and whether that is
 // the one of the first.
-func sharesMounts(p *procfs.Process, first *firstProcess) (namespace string, shared bool, err error) {
+func sharesMounts(p, first *heldProcess) (namespace string, shared bool, err error) {
+	if p == first {
+		return "", true, nil
+	}
 	namespace, err = p.Readlink("ns/mnt")
 	if err != nil || first == nil {
 		return namespace, false, err
@@ -151,7 +154,10 @@ func sharesMounts(p *procfs.Process, first *firstProcess) (namespace string, sha
 }
 
 // mountsFor are the mounts that a process sees.
-func (l leakFinder) mountsFor(p *procfs.Process, first *firstProcess, namespace string, shared bool) (mountTable, error) {
+func (l leakFinder) mountsFor(p, first *heldProcess, namespace string, shared bool) (mountTable, error) {
+	if p == first {
+		return first.table()
+	}
 	own, err := p.Readlink("root")
 	if err != nil {
 		return mountTable{}, err
@@ -161,7 +167,7 @@ func (l leakFinder) mountsFor(p *procfs.Process, first *firstProcess, namespace 
 			return first.table()
 		}
 	}
-	return l.others.table(p, mountView{namespace, own})
+	return l.others.table(p.Process, mountView{namespace, own})
 }
 
 // mountView is what mountinfo shows: a mount namespace below a root.
@@ -180,8 +186,8 @@ func mountViewOf(p *procfs.Process) (mountView, error) {
 // one for each view, kept open while the others of that view are read: mountinfo
 // takes the kernel long, so it is read once for all of them. Nil reads it for each.
 type heldMounts struct {
-	fs   procfs.FS
-	held map[mountView]*firstProcess
+	*Inspector
+	held map[mountView]*heldProcess
 }
 
 // maxHeld bounds the files that are kept open.
@@ -207,7 +213,7 @@ func (h *heldMounts) table(p *procfs.Process, view mountView) (mountTable, error
 		_ = own.Close()
 		return readMounts(p)
 	}
-	h.held[view] = &firstProcess{Process: own}
+	h.held[view] = h.hold(own)
 	return h.held[view].table()
 }
 
@@ -353,7 +359,7 @@ var errOtherNamespace = errors.New("another namespace")
 // ownNamespaceFiles returns what tells whether a link such as net:[4026531833] is
 // one of a process's own namespaces or of those of the container's first process.
 // The error is errOtherNamespace, or else why that is unknown.
-func ownNamespaceFiles(r *Process, first *firstProcess) func(string) error {
+func ownNamespaceFiles(r *Process, first *heldProcess) func(string) error {
 	sets := []Fact[nsdiff.Set]{r.Namespaces}
 	if first != nil {
 		sets = append(sets, first.namespaces())

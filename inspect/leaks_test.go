@@ -100,7 +100,7 @@ func TestHarmlessFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	leaks, ok := newLeakFinder(&Inspector{}, hostMounts{}).find(p, heldBy(t, p), nil).Value()
+	leaks, ok := newLeakFinder(&Inspector{}, hostMounts{}).find(&heldProcess{Process: p}, heldBy(t, p), nil).Value()
 	for _, leak := range leaks {
 		// The test may have been started with files of another namespace.
 		if leak.What != "fd/0" && leak.What != "fd/1" && leak.What != "fd/2" {
@@ -115,7 +115,7 @@ func TestHarmlessFiles(t *testing.T) {
 // heldBy is what is known of a process besides its leaks.
 func heldBy(t *testing.T, p *procfs.Process) *Process {
 	t.Helper()
-	r, _, err := readProcess(p, false)
+	r, _, err := readProcess(&heldProcess{Process: p}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,15 +161,15 @@ func TestNamespaceFiles(t *testing.T) {
 	hidden.Namespaces = UnknownFact[nsdiff.Set](fs.ErrPermission)
 	for name, tc := range map[string]struct {
 		process *Process
-		first   *firstProcess
+		first   *heldProcess
 		want    string
 	}{
 		"other than its own":      {r, nil, "fd/3 net fd/4 uts"},
-		"the first process's":     {r, &firstProcess{Process: self}, ""},
+		"the first process's":     {r, &heldProcess{Process: self}, ""},
 		"its own are not known":   {&hidden, nil, "fd/3 unknown fd/4 unknown fd/5 unknown"},
-		"but the first process's": {&hidden, &firstProcess{Process: self}, ""},
+		"but the first process's": {&hidden, &heldProcess{Process: self}, ""},
 	} {
-		leaks, _ := newLeakFinder(&Inspector{}, hostMounts{}).find(p, tc.process, tc.first).Value()
+		leaks, _ := newLeakFinder(&Inspector{}, hostMounts{}).find(&heldProcess{Process: p}, tc.process, tc.first).Value()
 		var got []string
 		for _, l := range leaks {
 			kind, _, _ := strings.Cut(l.Path, ":")
@@ -216,15 +216,15 @@ func TestHeldMounts(t *testing.T) {
 			break
 		}
 	}
-	h := &heldMounts{held: map[mountView]*firstProcess{}}
+	h := &heldMounts{Inspector: &Inspector{}, held: map[mountView]*heldProcess{}}
 	l := leakFinder{others: h}
 	var tables []mountTable
 	for _, p := range []*procfs.Process{a, b, other} {
-		namespace, _, err := sharesMounts(p, nil)
+		namespace, _, err := sharesMounts(&heldProcess{Process: p}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		table, err := l.mountsFor(p, nil, namespace, false)
+		table, err := l.mountsFor(&heldProcess{Process: p}, nil, namespace, false)
 		if err != nil || len(table.list) == 0 {
 			t.Fatal(err)
 		}
@@ -290,7 +290,7 @@ func TestLeaks(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	leaks, _ := newLeakFinder(&Inspector{}, hostMounts{}).find(p, heldBy(t, p), nil).Value()
+	leaks, _ := newLeakFinder(&Inspector{}, hostMounts{}).find(&heldProcess{Process: p}, heldBy(t, p), nil).Value()
 	got := map[string]string{}
 	for _, l := range leaks {
 		got[l.What] = l.Path + l.Host + l.Reason + l.Unknown

@@ -131,8 +131,8 @@ func TestParts(t *testing.T) {
 		var r Report
 		i := nodeOf(t, mountinfoV1)
 		i.options.Parts, i.cgroups = parts, cgroup.Reader{}
-		i.read(&r, &firstProcess{Process: p}, Fact[caps.Set]{})
-		i.readNamespaces(&r, &listed{}, p)
+		i.read(&r, &heldProcess{Process: p}, Fact[caps.Set]{})
+		i.readNamespaces(&r, &listed{}, &heldProcess{Process: p})
 		i.collector(nil).readCgroup(&r, &listed{}, p)
 		read := func(k Known) bool { return k == Present }
 		got := fmt.Sprint(read(r.ReadonlyRootfs.InForce.Known()), read(r.Namespaces.InForce.Known()), read(r.Cgroup.InForce.Known()))

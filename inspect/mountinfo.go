@@ -247,7 +247,7 @@ func isBelow(path, folder string) bool {
 
 // readonlyRoot tells whether the root file system is read-only: the mount that
 // is on top at /, or its file system.
-func readonlyRoot(p *firstProcess) Fact[bool] {
+func readonlyRoot(p *heldProcess) Fact[bool] {
 	mounts, err := p.table()
 	if err != nil {
 		return UnknownFact[bool](err)

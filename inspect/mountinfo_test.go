@@ -27,7 +27,7 @@ func TestReadonlyRoot(t *testing.T) {
 		{"no dash", "22 1 8:1 / / rw,relatime ext4 /dev/sda1 rw\n", Unknown, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			f := readonlyRoot(&firstProcess{Process: recorded(t, map[string]string{"mountinfo": tc.mountinfo})})
+			f := readonlyRoot(&heldProcess{Process: recorded(t, map[string]string{"mountinfo": tc.mountinfo})})
 			if v, _ := f.Value(); f.Known() != tc.known || v != tc.want {
 				t.Errorf("%v %v (%v), want %v %v", f.Known(), v, f.Cause(), tc.known, tc.want)
 			}

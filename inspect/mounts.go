@@ -203,7 +203,7 @@ func sandboxesOf(f *listed, all []listed) []string {
 }
 
 // mountsOf makes the report of a container's mounts from its first process.
-func (s *scan) mountsOf(f *listed, p *firstProcess) Fact[Mounts] {
+func (s *scan) mountsOf(f *listed, p *heldProcess) Fact[Mounts] {
 	table, err := p.table()
 	if err != nil {
 		return UnknownFact[Mounts](err)

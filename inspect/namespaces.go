@@ -79,19 +79,20 @@ type Neighbor struct {
 
 // readNamespaces fills in what the kernel tells of a process's namespaces, but
 // for who shares them.
-func (i *Inspector) readNamespaces(r *Report, f *listed, p *procfs.Process) {
+func (i *Inspector) readNamespaces(r *Report, f *listed, p *heldProcess) {
 	if !i.options.Parts.has(PartNamespaces) {
 		namespacesUnknown(r, errLeftOut)
 		return
 	}
-	set, err := nsdiff.Read(p)
-	if err != nil {
-		namespacesUnknown(r, err)
+	read := p.namespaces()
+	set, ok := read.Value()
+	if !ok {
+		namespacesUnknown(r, read.Cause())
 		return
 	}
 	f.namespaces = set
-	r.Namespaces.InForce = KnownFact(namespacesOf(set, i.host(), p), p.Path("ns"))
-	lineage, err := nsdiff.ReadLineage(p, set)
+	r.Namespaces.InForce = KnownFact(namespacesOf(set, i.host(), p.Process), p.Path("ns"))
+	lineage, err := nsdiff.ReadLineage(p.Process, set)
 	if err != nil {
 		r.Namespaces.Lineage = UnknownFact[nsdiff.Lineage](err)
 		return

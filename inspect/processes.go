@@ -211,16 +211,16 @@ func (s *scan) processesOf(f *listed) Fact[Processes] {
 		return s.processes(f, nil)
 	}
 	defer p.Close() //nolint:errcheck // opened for reading
-	return s.processes(f, &firstProcess{Process: p})
+	return s.processes(f, s.hold(p))
 }
 
 // processes returns the processes of a container, whose first process is open, or
 // nil.
-func (s *scan) processes(f *listed, first *firstProcess) Fact[Processes] {
+func (s *scan) processes(f *listed, first *heldProcess) Fact[Processes] {
 	if s.err != nil {
 		return UnknownFact[Processes](s.err)
 	}
-	others := &heldMounts{fs: s.fs, held: map[mountView]*firstProcess{}}
+	others := &heldMounts{Inspector: s.Inspector, held: map[mountView]*heldProcess{}}
 	read, t := s.readAll(f, first, others)
 	if ended := others.close(); ended || first != nil && first.Alive() != nil {
 		// What was taken to be its mounts may be another namespace's, which got
@@ -238,7 +238,7 @@ type scanned struct {
 }
 
 // readAll reads the processes of a container. The list is filled in later.
-func (s *scan) readAll(f *listed, first *firstProcess, others *heldMounts) ([]scanned, Processes) {
+func (s *scan) readAll(f *listed, first *heldProcess, others *heldMounts) ([]scanned, Processes) {
 	t := Processes{Missing: s.missing}
 	var read []scanned
 	var unread []error
@@ -261,7 +261,10 @@ func (s *scan) readAll(f *listed, first *firstProcess, others *heldMounts) ([]sc
 
 // read reads one process. One that is not in the container any more has ended
 // there.
-func (s *scan) read(pid int, f *listed, first *firstProcess, others *heldMounts) (scanned, error) {
+func (s *scan) read(pid int, f *listed, first *heldProcess, others *heldMounts) (scanned, error) {
+	if first != nil && first.PID() == pid {
+		return s.readHeld(first, f, first, others) // processes makes sure that it still runs
+	}
 	p, err := s.fs.Open(pid)
 	if err != nil {
 		return scanned{}, err
@@ -274,7 +277,15 @@ func (s *scan) read(pid int, f *listed, first *firstProcess, others *heldMounts)
 	if !slices.Contains(owners, f) {
 		return scanned{}, fmt.Errorf("process %d has left the container: %w", pid, ErrNoProcess)
 	}
-	var r scanned
+	r, err := s.readHeld(s.hold(p), f, first, others)
+	if err != nil || r.process.State == stateZombie {
+		return r, err
+	}
+	return r, p.Alive()
+}
+
+// readHeld reads a process that is the container's.
+func (s *scan) readHeld(p *heldProcess, f *listed, first *heldProcess, others *heldMounts) (r scanned, err error) {
 	r.process, r.session, err = readProcess(p, s.options.RedactArgs)
 	switch {
 	case err != nil || r.process.State == stateZombie:
@@ -286,7 +297,7 @@ func (s *scan) read(pid int, f *listed, first *firstProcess, others *heldMounts)
 		leaks.others = others
 		r.process.Leaks = leaks.find(p, &r.process, first)
 	}
-	return r, p.Alive()
+	return r, nil
 }
 
 // tree returns the processes of one container, compared with its first.
@@ -413,7 +424,7 @@ const leftByZombie = "the process has ended and waits to be reaped"
 
 // readProcess reads a process and the number of its session. The error wraps
 // ErrNoProcess when it ended meanwhile.
-func readProcess(p *procfs.Process, redact bool) (Process, int, error) {
+func readProcess(p *heldProcess, redact bool) (Process, int, error) {
 	r := Process{PID: p.PID(), Beyond: []Excess{}}
 	stat, err := p.ReadFile("stat")
 	if err != nil {
@@ -423,8 +434,8 @@ func readProcess(p *procfs.Process, redact bool) (Process, int, error) {
 	if r.Parent, session, err = parseStat(string(stat)); err != nil {
 		return r, 0, fmt.Errorf("%s: %w", p.Path("stat"), err)
 	}
-	ns := userNamespace(p)
-	status, err := p.ReadFile("status")
+	ns := p.userNamespace()
+	status, err := p.readStatus()
 	if err != nil {
 		return r, 0, err
 	}
@@ -437,13 +448,11 @@ func readProcess(p *procfs.Process, redact bool) (Process, int, error) {
 		r.Leaks = AbsentFact[[]Leak](leftByZombie)
 		return r, session, nil
 	}
-	r.Args = readArgs(p, redact)
-	r.AppArmor, r.SELinux = labels(p)
-	set, err := nsdiff.Read(p)
-	if err != nil {
-		return r, 0, err
+	r.Args = readArgs(p.Process, redact)
+	r.AppArmor, r.SELinux = p.labels()
+	if r.Namespaces = p.namespaces(); r.Namespaces.Known() == Unknown {
+		return r, 0, r.Namespaces.Cause()
 	}
-	r.Namespaces = KnownFact(set, p.Path("ns"))
 	r.Root = UnknownFact[string](errNotCollected)
 	if link, err := p.Readlink("root"); err != nil {
 		r.Root = UnknownFact[string](err)

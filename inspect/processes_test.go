@@ -281,7 +281,7 @@ func TestZombie(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	r, _, err := readProcess(p, false)
+	r, _, err := readProcess(&heldProcess{Process: p}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -343,7 +343,7 @@ func TestProcessesJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	process, _, err := readProcess(p, false)
+	process, _, err := readProcess(&heldProcess{Process: p}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -415,11 +415,11 @@ func TestUnprivileged(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	r, _, err := readProcess(p, false)
+	r, _, err := readProcess(&heldProcess{Process: p}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Leaks = newLeakFinder(&Inspector{}, hostMounts{}).find(p, &r, nil)
+	r.Leaks = newLeakFinder(&Inspector{}, hostMounts{}).find(&heldProcess{Process: p}, &r, nil)
 	for what, known := range map[string]Known{
 		"user": r.User.Known(), "capabilities": r.Capabilities.Known(), "seccomp": r.Seccomp.Known(), "args": r.Args.Known(), "inside": r.Inside.Known(),
 	} {

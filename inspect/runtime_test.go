@@ -509,7 +509,7 @@ func TestReusedPID(t *testing.T) {
 	all := KnownFact(caps.UpTo(40), "test")
 	var alive Report
 	c := (&Inspector{options: Options{Parts: PartStatus | PartMounts}}).collector(nil)
-	if err := c.enforce(&alive, &listed{}, &firstProcess{Process: p}, all); err != nil || alive.Capabilities.InForce.Known() != Present {
+	if err := c.enforce(&alive, &listed{}, &heldProcess{Process: p}, all); err != nil || alive.Capabilities.InForce.Known() != Present {
 		t.Fatalf("while it runs: %v, %v", alive.Capabilities.InForce, err)
 	}
 	_ = first.Process.Kill()
@@ -521,7 +521,7 @@ func TestReusedPID(t *testing.T) {
 		t.Fatalf("the new process is not there by path: %v", err)
 	}
 	var r Report
-	if err := c.enforce(&r, &listed{}, &firstProcess{Process: p}, all); !errors.Is(err, ErrNoProcess) {
+	if err := c.enforce(&r, &listed{}, &heldProcess{Process: p}, all); !errors.Is(err, ErrNoProcess) {
 		t.Errorf("error %v, want %v", err, ErrNoProcess)
 	}
 	for name, fact := range facts(t, r) {

@@ -18,7 +18,7 @@ import (
 // the node.
 func (c *collector) share(reports []Report, chosen []*listed, all []listed) {
 	c.readOthers(chosen, all)
-	n := c.sharing(all)
+	n := c.sharing(chosen, all)
 	for r, f := range chosen {
 		inForce, ok := reports[r].Namespaces.InForce.Value()
 		if !ok {
@@ -37,27 +37,35 @@ func (c *collector) share(reports []Report, chosen []*listed, all []listed) {
 // sharing is what follows from the namespaces of all containers.
 type sharing struct {
 	neighborhood
-	from  []nsdiff.Namespace
+	from  map[*listed]namespaceIDs
 	found map[*listed][]nsdiff.Sharing
 }
 
-// sharing returns what followed before, unless some container has another
-// namespace since.
-func (c *collector) sharing(all []listed) *sharing {
-	kinds := nsdiff.Kinds()
-	from := make([]nsdiff.Namespace, 0, len(all)*len(kinds))
-	for n := range all {
-		for _, k := range kinds {
-			ns, _ := all[n].namespaces.Namespace(k)
-			from = append(from, ns)
-		}
+// namespaceIDs are namespaces in the order of [nsdiff.Kinds], zero where there is
+// none or it is not known.
+type namespaceIDs [nsdiff.UTS]nsdiff.Namespace
+
+func idsOf(set *nsdiff.Set) (ids namespaceIDs) {
+	for n := range ids {
+		ids[n], _ = set.Namespace(nsdiff.Kind(n + 1))
 	}
-	if c.shared == nil || !slices.Equal(c.shared.from, from) {
-		c.shared = &sharing{neighborhood: c.neighborhood(all), from: from, found: map[*listed][]nsdiff.Sharing{}}
-		for _, s := range c.shared.Sharing() {
-			f := c.shared.names[s.Container]
-			c.shared.found[f] = append(c.shared.found[f], s)
-		}
+	return ids
+}
+
+// sharing returns what followed before, unless one of the containers that were
+// read since has another namespace than it had.
+func (c *collector) sharing(read []*listed, all []listed) *sharing {
+	moved := func(f *listed) bool { return c.shared.from[f] != idsOf(&f.namespaces) }
+	if c.shared != nil && !slices.ContainsFunc(read, moved) {
+		return c.shared
+	}
+	c.shared = &sharing{neighborhood: c.neighborhood(all), from: map[*listed]namespaceIDs{}, found: map[*listed][]nsdiff.Sharing{}}
+	for n := range all {
+		c.shared.from[&all[n]] = idsOf(&all[n].namespaces)
+	}
+	for _, s := range c.shared.Sharing() {
+		f := c.shared.names[s.Container]
+		c.shared.found[f] = append(c.shared.found[f], s)
 	}
 	return c.shared
 }

@@ -374,7 +374,7 @@ func (f *finder) choose() {
 func (i *Inspector) Sockets(ctx context.Context, o SocketOptions) ([]Socket, error) {
 	containers, listErr := i.list(ctx, false)
 	found, err := i.findSockets(ctx, o)
-	return i.reached(found, containers), errors.Join(err, listErr)
+	return i.reached(socketsOf(found), containers), errors.Join(err, listErr)
 }
 
 func (i *Inspector) findSockets(ctx context.Context, o SocketOptions) ([]*foundSocket, error) {
@@ -383,10 +383,10 @@ func (i *Inspector) findSockets(ctx context.Context, o SocketOptions) ([]*foundS
 }
 
 // reached adds from which containers the sockets can be reached.
-func (i *Inspector) reached(found []*foundSocket, containers []listed) []Socket {
+func (i *Inspector) reached(found *socketSet, containers []listed) []Socket {
 	i.reachable(found, containers)
-	list := make([]Socket, len(found))
-	for n, f := range found {
+	list := make([]Socket, len(found.list))
+	for n, f := range found.list {
 		list[n] = f.Socket
 	}
 	return list

@@ -37,36 +37,42 @@ type SocketWay struct {
 	Mount *Mount `json:"mount,omitempty"`
 }
 
-// confines is what of a container's first process decides which sockets it
-// reaches.
-type confines struct {
-	mounts Fact[mountTable]
-	netns  Fact[string]
-	// devices are the places in mounts of each file system: few sockets are on
-	// one of them, and there may be many of both.
-	devices map[string][]int
-	// shared is what a guest shares with the node; nil for other containers.
-	shared *Fact[[]sharedFile]
+// socketSet are the sockets of which it is asked who reaches them.
+type socketSet struct {
+	list []*foundSocket
+	// devices are the file systems that they are on.
+	devices map[string]bool
 }
 
+func socketsOf(list []*foundSocket) *socketSet {
+	s := &socketSet{list: list, devices: map[string]bool{}}
+	for _, f := range list {
+		for _, fact := range f.at {
+			if at, ok := fact.Value(); ok {
+				s.devices[at.device] = true
+			}
+		}
+	}
+	return s
+}
+
+// reaches are the ways to those sockets that a container reaches, or of which that
+// is unknown.
+type reaches map[*foundSocket]Fact[[]SocketWay]
+
 // reachable fills in the containers of each socket.
-func (i *Inspector) reachable(sockets []*foundSocket, containers []listed) {
+func (i *Inspector) reachable(sockets *socketSet, containers []listed) {
 	running := slices.DeleteFunc(slices.Clone(containers), func(c listed) bool {
 		return c.Kind != KindContainer || c.ended()
 	})
-	all := make([]*confines, len(running))
-	parallel(len(running), func(n int) { all[n] = i.confinesOf(&running[n]) })
-	for _, s := range sockets {
+	all := make([]reaches, len(running))
+	parallel(len(running), func(n int) { all[n] = i.reachesOf(&running[n], sockets) })
+	for _, s := range sockets.list {
 		list := []SocketContainer{}
-		for n, c := range all {
-			if c == nil {
-				continue
+		for n, r := range all {
+			if ways, ok := r[s]; ok {
+				list = append(list, SocketContainer{ID: running[n].ID, Namespace: running[n].Namespace, Name: running[n].FullName(), Ways: ways})
 			}
-			ways := s.ways(*c)
-			if found, ok := ways.Value(); ok && len(found) == 0 {
-				continue
-			}
-			list = append(list, SocketContainer{ID: running[n].ID, Namespace: running[n].Namespace, Name: running[n].FullName(), Ways: ways})
 		}
 		s.Containers = KnownFact(list, "mounts and network namespaces of the containers' first processes")
 	}
@@ -159,43 +165,73 @@ func (s *foundSocket) isIn(id fileID) bool {
 	})
 }
 
-// confinesOf reads a container's mounts and network namespace; nil when no process
-// of it runs.
-func (i *Inspector) confinesOf(f *listed) *confines {
-	if f.confines != nil {
-		return f.confines
+// reachesOf tells which sockets a container reaches; none when no process of it
+// runs.
+func (i *Inspector) reachesOf(f *listed, sockets *socketSet) reaches {
+	if f.reaches != nil {
+		return f.reaches
 	}
 	p, err := i.open(f)
 	if err != nil {
-		return newConfines(UnknownFact[mountTable](err), UnknownFact[string](err))
+		return sockets.unknown(err)
 	}
 	if p == nil {
 		return nil
 	}
 	defer p.Close() //nolint:errcheck // opened for reading
-	c := confinesOf(&firstProcess{Process: p})
-	i.confineGuest(f, c, i.hostMounts)
+	r := i.reachedFrom(f, i.hold(p), sockets, i.hostMounts)
 	if err := p.Alive(); err != nil {
-		return newConfines(UnknownFact[mountTable](err), UnknownFact[string](err))
+		return sockets.unknown(err)
 	}
-	return c
+	return r
 }
 
-func confinesOf(p *firstProcess) *confines {
+// confines is what of a container's first process decides which sockets it
+// reaches.
+type confines struct {
+	mounts Fact[mountTable]
+	netns  Fact[string]
+	// mounted are the indices of the mounts of file systems that a socket is on.
+	mounted []int
+	// shared is what a guest shares with the node; nil for other containers.
+	shared *Fact[[]sharedFile]
+}
+
+// reachedFrom tells which sockets a container reaches from its first process.
+func (i *Inspector) reachedFrom(f *listed, p *heldProcess, sockets *socketSet, host func() hostMounts) reaches {
 	mounts, err := p.table()
 	fact := KnownFact(mounts, p.Path("mountinfo"))
 	if err != nil {
 		fact = UnknownFact[mountTable](err)
 	}
-	return newConfines(fact, linkFact(p.Process, "ns/net"))
+	c := sockets.confines(fact, linkFact(p.Process, "ns/net"))
+	i.confineGuest(f, &c, host)
+	return sockets.reachedBy(c)
 }
 
-func newConfines(mounts Fact[mountTable], netns Fact[string]) *confines {
-	c := &confines{mounts: mounts, netns: netns, devices: map[string][]int{}}
+// unknown is of a container of which nothing is known.
+func (s *socketSet) unknown(cause error) reaches {
+	return s.reachedBy(s.confines(UnknownFact[mountTable](cause), UnknownFact[string](cause)))
+}
+
+func (s *socketSet) reachedBy(c confines) reaches {
+	r := reaches{}
+	for _, f := range s.list {
+		ways := f.ways(c)
+		if found, ok := ways.Value(); !ok || len(found) > 0 {
+			r[f] = ways
+		}
+	}
+	return r
+}
+
+func (s *socketSet) confines(mounts Fact[mountTable], netns Fact[string]) confines {
+	c := confines{mounts: mounts, netns: netns}
 	table, _ := mounts.Value()
 	for n := range table.list {
-		device := table.list[n].Device
-		c.devices[device] = append(c.devices[device], n)
+		if s.devices[table.list[n].Device] {
+			c.mounted = append(c.mounted, n)
+		}
 	}
 	return c
 }
@@ -220,7 +256,7 @@ func (s *foundSocket) ways(c confines) Fact[[]SocketWay] {
 			unknown = fact.Cause()
 			continue
 		}
-		for _, w := range mounts.ways(at, c.devices[at.device]) {
+		for _, w := range mounts.ways(at, c.mounted) {
 			if !slices.ContainsFunc(ways, func(other SocketWay) bool { return other.Path == w.Path }) {
 				ways = append(ways, w)
 			}
@@ -249,12 +285,11 @@ func (s *foundSocket) waysByNetwork(c confines) Fact[[]SocketWay] {
 }
 
 // ways are the mounts of the file at a place of a file system, or of a folder
-// above it, where no other mount hides it. Mounted are the mounts of that file
-// system.
+// above it, where no other mount hides it. Mounted are the mounts to look at.
 func (t mountTable) ways(at location, mounted []int) []SocketWay {
 	var ways []SocketWay
 	for _, n := range mounted {
-		if !isBelow(at.path, t.list[n].Root) {
+		if t.list[n].Device != at.device || !isBelow(at.path, t.list[n].Root) {
 			continue
 		}
 		m := t.list[n]

@@ -565,7 +565,7 @@ func TestReach(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := foundSocket{at: []Fact[location]{KnownFact(at, "")}}
-			ways, ok := s.ways(*newConfines(KnownFact(table, ""), Fact[string]{})).Value()
+			ways, ok := s.ways(socketsOf([]*foundSocket{&s}).confines(KnownFact(table, ""), Fact[string]{})).Value()
 			var got []string
 			for _, w := range ways {
 				got = append(got, w.Path)
@@ -580,8 +580,8 @@ func TestReach(t *testing.T) {
 // TestReachUnknown: what cannot be read never counts as out of reach.
 func TestReachUnknown(t *testing.T) {
 	cause := errors.New("permission denied")
-	known := *newConfines(KnownFact(mountTable{}, ""), KnownFact("net:[1]", ""))
-	blind := *newConfines(UnknownFact[mountTable](cause), UnknownFact[string](cause))
+	known := confines{mounts: KnownFact(mountTable{}, ""), netns: KnownFact("net:[1]", "")}
+	blind := confines{mounts: UnknownFact[mountTable](cause), netns: UnknownFact[string](cause)}
 	file := foundSocket{at: []Fact[location]{KnownFact(location{"0:1", "/x"}, "")}}
 	lost := foundSocket{at: []Fact[location]{UnknownFact[location](cause)}}
 	abstract := foundSocket{Socket: Socket{Abstract: true, Path: "@x"}, netns: KnownFact("net:[1]", "")}
@@ -642,9 +642,9 @@ func TestReachGuest(t *testing.T) {
 		if source != "" {
 			f.spec.Mounts = []specs.Mount{{Type: "proc", Source: "proc", Destination: "/proc"}, {Type: "bind", Source: source, Destination: "/in"}}
 		}
-		c := newConfines(KnownFact(mountTable{}, ""), KnownFact("net:[1]", ""))
-		i.confineGuest(f, c, i.hostMounts)
-		ways := found[0].ways(*c)
+		c := confines{mounts: KnownFact(mountTable{}, ""), netns: KnownFact("net:[1]", "")}
+		i.confineGuest(f, &c, i.hostMounts)
+		ways := found[0].ways(c)
 		got := fmt.Sprint(ways.Cause())
 		if list, ok := ways.Value(); ok && len(list) == 0 {
 			got = "none"
@@ -654,12 +654,12 @@ func TestReachGuest(t *testing.T) {
 		}
 	}
 	f := &listed{gvisor: true, record: &runtimeapi.Container{}, specErr: ErrKernelOnly}
-	c := newConfines(KnownFact(mountTable{}, ""), KnownFact("net:[1]", ""))
-	if i.confineGuest(f, c, i.hostMounts); !errors.Is(found[0].ways(*c).Cause(), ErrKernelOnly) {
+	c := confines{mounts: KnownFact(mountTable{}, ""), netns: KnownFact("net:[1]", "")}
+	if i.confineGuest(f, &c, i.hostMounts); !errors.Is(found[0].ways(c).Cause(), ErrKernelOnly) {
 		t.Error("a guest without a specification is known not to reach the socket")
 	}
 	abstract := foundSocket{Socket: Socket{Abstract: true, Path: "@x"}, netns: KnownFact("net:[1]", "")}
-	if list, ok := abstract.ways(*c).Value(); !ok || len(list) > 0 {
+	if list, ok := abstract.ways(c).Value(); !ok || len(list) > 0 {
 		t.Error("a guest reaches an abstract socket of its sandbox's network namespace")
 	}
 }
@@ -711,7 +711,8 @@ func TestLocate(t *testing.T) {
 		t.Fatal(err)
 	}
 	var paths []string
-	for _, w := range own.ways(at, newConfines(KnownFact(own, ""), Fact[string]{}).devices[at.device]) {
+	on := &foundSocket{at: []Fact[location]{KnownFact(at, "")}}
+	for _, w := range own.ways(at, socketsOf([]*foundSocket{on}).confines(KnownFact(own, ""), Fact[string]{}).mounted) {
 		paths = append(paths, w.Path)
 	}
 	if !slices.Contains(paths, socket) {
