@@ -242,8 +242,8 @@ func (f *finder) nameAbstract(name string, heard []listening, heardErr error) er
 var errMoved = errors.New("it listens, but its file is not there any more: where it was moved to, if it was not removed, is not known")
 
 // hear adds a listening socket. A path that leads to no socket is unknown when its
-// runtime sees the same files as we; else it is of another mount namespace, and
-// nobody connects by it here.
+// runtime is the node's; else it is of a container's mount namespace, and nobody
+// connects by it here.
 func (f *finder) hear(l listening) {
 	var s *foundSocket
 	switch {
@@ -254,7 +254,7 @@ func (f *finder) hear(l listening) {
 	default:
 		var err error
 		if s, err = f.add(l.name); err != nil {
-			if !l.onNode {
+			if !l.ofNode {
 				return
 			}
 			s = f.unknown(l.name, errMoved)

@@ -123,7 +123,7 @@ type listening struct {
 	netns  Fact[string] // net:[inode]
 	owners []Listener
 	kind   SocketKind
-	onNode bool // an owner's paths mean what they mean to us
+	ofNode bool // an owner is no container's
 }
 
 // runtimeProcess is what was read of a process under its handle.
@@ -132,6 +132,7 @@ type runtimeProcess struct {
 	kind   SocketKind
 	inodes map[uint64]bool // of its sockets
 	onNode bool            // its paths mean what they mean to us on the node
+	ofNode bool            // or it is at least in no pid namespace of a container's
 }
 
 // surroundings is what /proc tells of listening sockets.
@@ -335,7 +336,19 @@ func (s *surroundings) read(r *runtimeProcess, p *procfs.Process) error {
 		return err
 	}
 	r.onNode = slices.Contains(s.mounts, mounts)
+	r.ofNode = r.onNode || s.inPIDs(p)
 	return s.network(p)
+}
+
+// inPIDs tells whether a process is in the pid namespace of our proc file system,
+// as services are that have a mount namespace of their own.
+func (s *surroundings) inPIDs(p *procfs.Process) bool {
+	status, err := p.ReadFile("status")
+	if err != nil {
+		return false
+	}
+	_, levels, err := parseLevels(status)
+	return err == nil && levels == 1
 }
 
 // socketInodes reads the links fd/N that are socket:[inode].
@@ -376,7 +389,7 @@ func (s *surroundings) claim(l *listening) bool {
 			continue
 		}
 		l.owners = append(l.owners, r.Listener)
-		l.onNode = l.onNode || r.onNode
+		l.ofNode = l.ofNode || r.ofNode
 		if !known && (r.onNode || l.abstract()) {
 			kind, known = r.kind, true
 		}

@@ -176,6 +176,7 @@ func TestMovedSocket(t *testing.T) {
 	n.listens(12, "/run/docker.sock", 1, 70, 71)
 	n.process(70, "containerd", "mnt:[1]", "net:[1]", 11)
 	n.process(71, "dockerd", "mnt:[2]", "net:[1]", 12) // its files are others
+	n.file("proc/71/status", "NSpid:\t71\t1\n")
 	n.socket("run/elsewhere.sock", 0o666)
 	s := n.one()
 	if s.Path != "/run/containerd/containerd.sock" || s.Verdict != SocketUnknown || !strings.Contains(s.Reason, "is not there any more") {
