@@ -22,6 +22,7 @@ import (
 	images "github.com/containerd/containerd/api/services/images/v1"
 	nsapi "github.com/containerd/containerd/api/services/namespaces/v1"
 	snapshots "github.com/containerd/containerd/api/services/snapshots/v1"
+	tasks "github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"google.golang.org/protobuf/proto"
@@ -183,6 +184,72 @@ func TestLabExecs(t *testing.T) {
 		if name == "in-the-gap" && end.Source != events.Reconciled {
 			t.Errorf("%s: want it reconciled: %s", name, line(end))
 		}
+	}
+}
+
+// TestLabExecBefore: a process that was run before the stream began is told as what is there already, and its end with its
+// exit status.
+func TestLabExecBefore(t *testing.T) {
+	d := newDaemon(t)
+	ctx := t.Context()
+	if err := d.create(ctx, "host", shell("sleep 1000")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.startTask(ctx, "host"); err != nil {
+		t.Fatal(err)
+	}
+	const n = 8
+	name := func(i int) string { return fmt.Sprintf("before-%d", i) }
+	for i := range n {
+		if err := d.exec(ctx, "host", name(i), []string{"CAP_CHOWN"}, "/bin/sh", "-c", fmt.Sprintf("sleep 1000; exit %d", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l := listen(t, events.Options{Endpoint: d.endpoint()})
+	var initial []string
+	for e, err := range events.Stream(ctx, events.Options{Endpoint: d.endpoint(), Initial: true}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Topic == events.TopicLive {
+			break
+		}
+		if e.Exec != "" {
+			initial = append(initial, e.Exec)
+			if args, _ := e.Detail.(events.ExecStarted).Args.Value(); e.Source != events.Initial || !slices.Contains(args, "-c") {
+				t.Errorf("at the beginning: %s", line(e))
+			}
+		}
+	}
+	slices.Sort(initial)
+	if len(initial) != n || initial[0] != name(0) || initial[n-1] != name(n-1) {
+		t.Errorf("at the beginning: %v", initial)
+	}
+	var wg sync.WaitGroup
+	for i := range n { // deleted at once, before anybody could ask how it ended
+		wg.Go(func() {
+			_, err := tasks.NewTasksClient(d.conn).Kill(inSpace(ctx), &tasks.KillRequest{ContainerID: "host", ExecID: name(i), Signal: uint32(10 + i%2*2)})
+			if err != nil {
+				t.Error(err)
+			}
+			if _, err := d.endExec(ctx, "host", name(i)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	ended := map[string]int{}
+	for _, e := range l.rest(2 * time.Second) {
+		exit, _ := e.Detail.(events.TaskExit)
+		code, _ := exit.Code.Value()
+		ended[e.Exec]++
+		var i int
+		if _, err := fmt.Sscanf(e.Exec, "before-%d", &i); err != nil || e.Topic != events.TopicTaskExit || e.Confirmed != events.Confirmed || code != uint32(128+10+i%2*2) {
+			t.Errorf("%s", line(e))
+		}
+	}
+	if len(ended) != n {
+		t.Errorf("ended: %v, want %d", ended, n)
 	}
 }
 

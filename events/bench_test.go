@@ -25,7 +25,12 @@ type reading struct {
 	mu     sync.Mutex
 	topics map[string]int
 	delays []time.Duration
+	of     map[string][]time.Duration // by topic
 	last   time.Time
+}
+
+func newReading(name string) *reading {
+	return &reading{name: name, topics: map[string]int{}, of: map[string][]time.Duration{}}
 }
 
 func (r *reading) add(topic string, at time.Time) {
@@ -34,6 +39,7 @@ func (r *reading) add(topic string, at time.Time) {
 	defer r.mu.Unlock()
 	r.topics[topic]++
 	r.delays = append(r.delays, now.Sub(at))
+	r.of[topic] = append(r.of[topic], now.Sub(at))
 	r.last = now
 }
 
@@ -41,8 +47,8 @@ func (r *reading) add(topic string, at time.Time) {
 func (r *reading) reset() *reading {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	old := &reading{name: r.name, topics: r.topics, delays: r.delays, last: r.last}
-	r.topics, r.delays = map[string]int{}, nil
+	old := &reading{name: r.name, topics: r.topics, delays: r.delays, of: r.of, last: r.last}
+	r.topics, r.delays, r.of = map[string]int{}, nil, map[string][]time.Duration{}
 	return old
 }
 
@@ -53,14 +59,19 @@ func (r *reading) count() int {
 }
 
 func (r *reading) String() string {
-	slices.Sort(r.delays)
+	return fmt.Sprintf("%-20s %6d events, %s", r.name, len(r.delays), delay(r.delays))
+}
+
+// delay tells of half of them and of all but a few.
+func delay(d []time.Duration) string {
+	slices.Sort(d)
 	at := func(part float64) time.Duration {
-		if len(r.delays) == 0 {
+		if len(d) == 0 {
 			return 0
 		}
-		return r.delays[int(part*float64(len(r.delays)-1))]
+		return d[int(part*float64(len(d)-1))]
 	}
-	return fmt.Sprintf("%-20s %6d events, delay median %8.3f ms, 99th of 100 %8.3f ms", r.name, len(r.delays), ms(at(0.5)), ms(at(0.99)))
+	return fmt.Sprintf("delay median %8.3f ms, 99th of 100 %8.3f ms", ms(at(0.5)), ms(at(0.99)))
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
@@ -68,7 +79,7 @@ func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond)
 // readLines reads the lines of a program, of which parse takes the topic and the time.
 func readLines(b *testing.B, name string, parse func(string) (string, time.Time, bool), args ...string) *reading {
 	b.Helper()
-	r := &reading{name: name, topics: map[string]int{}}
+	r := newReading(name)
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	out, err := cmd.StdoutPipe()
@@ -127,7 +138,7 @@ func BenchmarkLabEvents(b *testing.B) {
 	if out, err := build.CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, out)
 	}
-	ours := &reading{name: "events.Stream", topics: map[string]int{}}
+	ours := newReading("events.Stream")
 	readers := []*reading{
 		readLines(b, "ctr events", parseCtr, "ctr", "-a", d.socket(), "events"),
 		readLines(b, "rtinspect events", parseOurs, program, "events", "-o", "json", "-r", d.endpoint()),
@@ -201,15 +212,15 @@ func BenchmarkLabEvents(b *testing.B) {
 	wg.Wait()
 	b.Logf("%d containers in %v", containers, time.Since(began).Round(time.Millisecond))
 	settle(readers)
+	var report strings.Builder // in one piece: of more than ten the testing package tells only the first
 	for _, r := range readers {
 		r = r.reset()
-		b.Logf("%s", r)
+		fmt.Fprintf(&report, "%s\n", r)
 		for _, topic := range life {
-			if n := r.topics[topic]; n != containers {
-				b.Logf("%s read %d of %d %s", r.name, n, containers, topic)
-			}
+			fmt.Fprintf(&report, "    %-20s %6d of %d, %s\n", topic, r.topics[topic], containers, delay(r.of[topic]))
 		}
 	}
+	b.Log(report.String())
 }
 
 // allocated returns how many objects and bytes were allocated meanwhile.

@@ -38,8 +38,9 @@ type container struct {
 	// reconcile is set when a newer truth than that of the list is wanted.
 	reconcile Source
 
-	looking bool
-	look    look
+	looking   bool
+	reporting bool // its first process is looked at
+	look      look
 }
 
 // process is a process that the runtime started.
@@ -49,13 +50,15 @@ type process struct {
 	ran    bool            // it is known to have been started
 	seen   time.Time       // when it was known to run last
 	member *inspect.Member // nil where the kernel does not tell it
-	wait   *wait
-	ended  time.Time // when its end was told
-	again  time.Time // when to ask for what follows
-	pause  time.Duration
-	memory *memory // nil when not known
-	kills  kills
-	paused bool
+	// program is what it ran as it was created: the runtime's, until it is started.
+	program string
+	wait    *wait
+	ended   time.Time // when its end was told
+	again   time.Time // when to ask for what follows
+	pause   time.Duration
+	memory  *memory // nil when not known
+	kills   kills
+	paused  bool
 }
 
 // past is a process that has ended.
@@ -92,6 +95,10 @@ type wait struct {
 
 func (w *wait) pending() bool { return w != nil && w.at.IsZero() }
 func (w *wait) known() bool   { return w != nil && !w.at.IsZero() && w.err == nil }
+
+func (w *wait) ranUntil() bool {
+	return ranUntil(TaskExit{Code: inspect.KnownFact(w.exit.Code, waitSource)})
+}
 
 // held is an event that waits.
 type held struct {
@@ -162,6 +169,16 @@ func (p *process) gone() (gone, known bool) {
 	}
 	err := p.member.Alive()
 	return errors.Is(err, inspect.ErrNoProcess), err == nil || errors.Is(err, inspect.ErrNoProcess)
+}
+
+// executed tells whether the process has executed the container's program since it was
+// created. It is false where the kernel does not tell.
+func (p *process) executed() bool {
+	if p.member == nil || p.program == "" {
+		return false
+	}
+	program, err := p.member.Program()
+	return err == nil && program != p.program
 }
 
 // named takes over how the container is called.
@@ -289,6 +306,9 @@ func (r *reducer) meet(c *container, h *held) {
 	default:
 		return
 	}
+	if p := c.task(); h.Topic == TopicTaskStart && p != nil && p.pid == pidOf(h.Event) {
+		r.askReport(c, p.pid)
+	}
 	if d, ok := h.Detail.(ExecStarted); ok {
 		d.Args = inspect.UnknownFact[[]string](errors.New("it ended before it could be read"))
 		if h.member != nil {
@@ -367,13 +387,16 @@ func (r *reducer) settle(c *container) {
 	for len(c.held) > 0 {
 		h := c.first()
 		v, why := r.judge(c, h)
+		if v == denied && !c.told && r.behind != r.session && time.Since(h.at) < giveUp {
+			v = later // the first list may speak for it
+		}
 		switch v {
 		case later:
 			r.deny(c)
 			r.busy[c] = true
 			return
 		case agreed:
-			if c.lacks(h) && time.Since(h.at) < hold {
+			if c.lacks(h) && time.Since(h.at) < c.patience(h) {
 				r.busy[c] = true
 				return
 			}
@@ -383,6 +406,9 @@ func (r *reducer) settle(c *container) {
 			r.take(c, h)
 		case denied:
 			c.drop(h)
+			if h.Topic == TopicTaskStart {
+				c.look.report = nil // it may be of before the start
+			}
 			h.Container = c.describe()
 			r.unconfirmed(h.Event, why)
 		case unchecked:
@@ -492,6 +518,16 @@ func (c *container) lacks(h *held) bool {
 		return c.task() == nil || c.task().stage < started
 	}
 	return !c.told
+}
+
+// patience is how long an event waits for what was not told before. When all of that is
+// an end that containerd has answered, its event is seldom published any more.
+func (c *container) patience(h *held) time.Duration {
+	p := c.task()
+	if h.Topic == TopicTaskDelete && c.told && p != nil && p.stage >= started && p.wait.known() {
+		return unpublished
+	}
+	return hold
 }
 
 // fill tells what containerd did not.
@@ -618,6 +654,9 @@ func (r *reducer) reconcile(c *container) {
 	}
 	r.tidy(c)
 	delete(r.unsettled, c)
+	if source != Missed && r.state[c.key] == c {
+		r.askExecs(c, r.firsts(), source)
+	}
 	r.isLive()
 }
 

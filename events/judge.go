@@ -65,9 +65,7 @@ func (r *reducer) ask(c *container, again bool) {
 		l := look{began: time.Now()}
 		l.truth, l.err = s.conn.Truth(s.ctx, c.namespace, c.id)
 		if l.err == nil && l.truth.Exists && report {
-			if one, err := s.inspector.One(s.ctx, c.namespace, c.id); err == nil {
-				l.report = &one
-			}
+			l.report = s.report(l.truth)
 		}
 		l.ended = time.Now()
 		return func() {
@@ -78,6 +76,48 @@ func (r *reducer) ask(c *container, again bool) {
 			r.looked(c, l)
 		}
 	})
+}
+
+// report looks at what containerd has recorded of a container, and at its first process.
+func (s *session) report(t runtimeapi.Truth) *inspect.Report {
+	record := *t.Record
+	record.Task = runtimeapi.Task{State: t.Task.State, PID: t.Task.PID, Err: t.Task.Err}
+	if t.Task.State == runtimeapi.Exited {
+		record.Task.PID = 0
+	}
+	one := s.inspector.OneOf(s.ctx, record)
+	return &one
+}
+
+// askReport looks at the first process of a container of which the record is known
+// already, beside the reducer and without a question to containerd.
+func (r *reducer) askReport(c *container, pid int) {
+	t := c.look.truth
+	if c.reporting || r.session == nil || t.Record == nil || !c.told || !c.isOf(t) || c.look.shows(pid) {
+		return
+	}
+	s := r.session
+	t.Task = runtimeapi.TaskTruth{State: runtimeapi.Running, PID: pid}
+	c.reporting = true
+	r.work(func() func() {
+		report := s.report(t)
+		return func() {
+			c.reporting = false
+			if !c.look.shows(pid) {
+				c.look.report = report
+			}
+			r.settle(c)
+		}
+	})
+}
+
+// shows tells whether the look saw a process as the container's first.
+func (l look) shows(pid int) bool {
+	if l.report == nil {
+		return false
+	}
+	first, ok := l.report.PID.Value()
+	return ok && first == pid
 }
 
 // wantsReport tells whether the container is to be named, or its first process
@@ -240,6 +280,9 @@ func (r *reducer) judgeTask(c *container, h *held) (verdict, string) {
 	if p != nil && p.pid == pid || c.had("", pid) {
 		return known, ""
 	}
+	if p == nil && c.told && h.member != nil && !r.hasTwin(c) && h.member.First() {
+		return agreed, byKernel
+	}
 	return r.judgePID(c, h, p)
 }
 
@@ -281,6 +324,17 @@ func (r *reducer) judgeStart(c *container, h *held) (verdict, string) {
 	if p != nil && p.pid == pid && p.stage >= started || c.had("", pid) {
 		return known, ""
 	}
+	if c.reporting {
+		return later, "" // as it is looked at
+	}
+	if p != nil && p.pid == pid {
+		if p.executed() && c.look.shows(pid) {
+			return agreed, byKernel
+		}
+		if p.wait.known() && p.wait.ranUntil() {
+			return agreed, byAnswer
+		}
+	}
 	t, ok := r.truth(c, h.at)
 	if !ok {
 		return later, ""
@@ -318,6 +372,9 @@ func (r *reducer) judgeExit(c *container, h *held) (verdict, string) {
 	if p == nil || p.pid != exit.PID {
 		if h.Exec != "" && p == nil {
 			return r.judgeExecExit(c, h)
+		}
+		if h.Exec != "" {
+			return denied, fmt.Sprintf("the process of that name is %d", p.pid)
 		}
 		return r.judgePID(c, h, p)
 	}

@@ -165,37 +165,53 @@ func TestLabRestarts(t *testing.T) {
 	close(stop)
 	wg.Wait()
 	told := map[string]string{}
-	gaps, unconfirmed := 0, 0
+	gaps := 0
+	byID := map[string][]events.Event{} // with the gaps
+	problems := map[string]string{}
 	for _, e := range l.rest(4 * time.Second) {
 		if gap, ok := e.Detail.(events.Gap); ok {
 			gaps++
 			if !gap.From.Before(gap.To) || gap.Cause == "" {
 				t.Errorf("gap %+v", gap)
 			}
-		}
-		if cameAndWent(told, e) {
-			continue
-		}
-		if e.Confirmed == events.Unconfirmed { // of a task that came and went while containerd did: no state follows from it
-			t.Logf("unconfirmed: %s", line(e))
-			unconfirmed++
-			continue
+			for id := range byID {
+				byID[id] = append(byID[id], e)
+			}
 		}
 		if e.Container == nil {
 			continue
 		}
-		if problem := follow(told, e); problem != "" {
-			t.Errorf("%s: %s", problem, line(e))
+		id := e.Container.ID
+		byID[id] = append(byID[id], e)
+		switch {
+		case cameAndWent(told, e):
+		case e.Confirmed == events.Unconfirmed:
+			problems[id] = "not confirmed: " + line(e)
+		default:
+			if problem := follow(told, e); problem != "" {
+				problems[id] = problem + ": " + line(e)
+			}
+		}
+	}
+	for id, problem := range problems {
+		t.Error(problem)
+		for _, e := range byID[id] {
+			t.Log(line(e))
 		}
 	}
 	if gaps != n {
 		t.Errorf("%d gaps, want %d", gaps, n)
 	}
-	if unconfirmed > 2*n {
-		t.Errorf("%d events are unconfirmed", unconfirmed)
-	}
 	if there := d.state(t); !maps.Equal(there, told) {
-		t.Errorf("the stream told\n%v\nbut there is\n%v", told, there)
+		for id, list := range byID {
+			if told[id] == there[id] {
+				continue
+			}
+			t.Errorf("%s: the stream told %q, but there is %q", id, told[id], there[id])
+			for _, e := range list {
+				t.Log(line(e))
+			}
+		}
 	}
 }
 
@@ -644,6 +660,45 @@ func TestLabWatch(t *testing.T) {
 	})
 	if !hasFinding(f, "no-memory-limit") || !slices.Contains(f.Changes, inspect.Change{Fact: "cgroup.memory.max", Was: strconv.Itoa(64 << 20), Is: "max"}) {
 		t.Errorf("change: %s", line(e))
+	}
+}
+
+// TestLabWatchBefore: of a container from before the watch only what an exec adds is told, not what it holds already.
+func TestLabWatchBefore(t *testing.T) {
+	d := newDaemon(t)
+	ctx := t.Context()
+	p := shell("sleep 1000")
+	p.memory = 64 << 20
+	if err := d.create(ctx, "before", p); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.startTask(ctx, "before"); err != nil {
+		t.Fatal(err)
+	}
+	l := listenTo(t, func(ctx context.Context) iter.Seq2[events.Event, error] {
+		return events.Watch(ctx, events.WatchOptions{Options: events.Options{Endpoint: d.endpoint()}})
+	})
+	time.Sleep(time.Second) // it is judged at the beginning, and nothing told of that
+	for _, tt := range []struct {
+		exec string
+		caps []string
+		adds bool
+	}{
+		{"plain", []string{"CAP_CHOWN"}, false},
+		{"more", []string{"CAP_CHOWN", "CAP_SYS_MODULE"}, true},
+	} {
+		if err := d.exec(ctx, "before", tt.exec, tt.caps, "/bin/sh", "-c", "sleep 999"); err != nil {
+			t.Fatal(err)
+		}
+		list := l.until("judgment of "+tt.exec, func(e events.Event) bool { return e.Topic == events.TopicFinding })
+		e := list[len(list)-1]
+		f := e.Detail.(events.Findings)
+		if e.Exec != tt.exec || f.Process == nil || f.Unjudged != "" {
+			t.Fatalf("%s: %s", tt.exec, line(e))
+		}
+		if hasFinding(f, "seccomp-off") || hasFinding(f, "no-new-privileges") || tt.adds != (len(f.Findings) > 0) {
+			t.Errorf("%s adds something: %t, but is told with %s", tt.exec, tt.adds, line(e))
+		}
 	}
 }
 

@@ -14,6 +14,9 @@ import (
 const (
 	// hold is how long an event waits for what must have happened before it.
 	hold = 250 * time.Millisecond
+	// unpublished is how long the deletion of a task waits for the event of an end that
+	// is known.
+	unpublished = 25 * time.Millisecond
 	// tickEvery is how often waiting containers are looked at.
 	tickEvery = 10 * time.Millisecond
 	// lookEvery is how often one container is asked for again.
@@ -58,6 +61,7 @@ type reducer struct {
 	// it is unsettled.
 	live      bool
 	complete  bool
+	behind    *session // whose first list is taken over
 	unsettled map[*container]bool
 	broke     time.Time
 	cause     error
@@ -247,8 +251,75 @@ func (r *reducer) listed(s *session, again bool, began time.Time, truths []runti
 			r.compare(c, runtimeapi.Truth{Namespace: k.namespace, ID: k.id}, began, source)
 		}
 	}
-	r.complete = true
+	r.complete, r.behind = true, s
+	if !again {
+		first := r.firsts()
+		for _, c := range r.state {
+			if c.reconcile == "" {
+				r.askExecs(c, first, source)
+			}
+		}
+	}
 	r.isLive()
+}
+
+// firsts are the first processes of all containers.
+func (r *reducer) firsts() map[int]bool {
+	first := map[int]bool{}
+	for _, c := range r.state {
+		if p := c.task(); p != nil {
+			first[p.pid] = true
+		}
+	}
+	return first
+}
+
+// askExecs asks for the processes that were run in a container before the session, where
+// the kernel does not say that there are none: its shim has no process besides first ones.
+func (r *reducer) askExecs(c *container, first map[int]bool, source Source) {
+	p := c.task()
+	if p == nil || p.stage != started || r.session == nil || source == Missed {
+		return
+	}
+	if p.member != nil {
+		siblings, err := p.member.Siblings()
+		if err == nil && !slices.ContainsFunc(siblings, func(pid int) bool { return !first[pid] }) {
+			return
+		}
+	}
+	s := r.session
+	if !r.live {
+		r.unsettled[c] = true
+	}
+	r.work(func() func() {
+		execs, _ := s.conn.Execs(s.ctx, c.namespace, c.id) // one that is not known can be asked for as it ends
+		return func() {
+			if r.session == s && r.state[c.key] == c && c.task() == p {
+				r.ran(c, execs, source)
+			}
+			delete(r.unsettled, c)
+			r.isLive()
+		}
+	})
+}
+
+// ran takes over the processes that were run in a container.
+func (r *reducer) ran(c *container, execs []runtimeapi.Exec, source Source) {
+	now := time.Now()
+	for _, e := range execs {
+		if c.processes[e.ID] != nil || c.had(e.ID, e.PID) || slices.ContainsFunc(c.held, func(h *held) bool { return h.Exec == e.ID }) {
+			continue
+		}
+		p := &process{pid: e.PID, stage: started, ran: true, seen: now}
+		d := ExecStarted{PID: e.PID, Args: inspect.UnknownFact[[]string](errEnded)}
+		if p.member, _ = r.session.inspector.Member(c.id, e.PID); p.member != nil { // nil: the kernel does not tell
+			d.Args = p.member.Args()
+		}
+		c.processes[e.ID] = p
+		r.await(c, e.ID)
+		p.wait = c.waits[e.ID]
+		r.tell(c, Event{Time: now, Topic: TopicTaskExecStarted, Exec: e.ID, Source: source, Confirmed: Confirmed, Why: byList, Detail: d})
+	}
 }
 
 // compare applies the truth, or asks for a newer one: where an event came meanwhile,
@@ -262,6 +333,7 @@ func (r *reducer) compare(c *container, t runtimeapi.Truth, began time.Time, sou
 		if c.touched.Before(began) {
 			c.touched = began
 		}
+		r.foretell(c, t, began, source)
 		r.busy[c] = true
 		if !r.live {
 			r.unsettled[c] = true
@@ -270,6 +342,31 @@ func (r *reducer) compare(c *container, t runtimeapi.Truth, began time.Time, sou
 	}
 	r.apply(c, t, source)
 	r.tidy(c)
+}
+
+// foretell tells of what a list shows and events that wait go on from: what they tell of
+// may be over when containerd is asked again, and then nothing else speaks for it.
+func (r *reducer) foretell(c *container, t runtimeapi.Truth, began time.Time, source Source) {
+	if c.told || !t.Exists || r.gone.stale(c.key, began, t.Created) || c.holds(TopicContainerCreate, 0) {
+		return
+	}
+	c.look = look{truth: t, report: c.look.report} // of no time: it is asked for again
+	r.tellCreated(c, source, began)
+	pid := t.Task.PID
+	if t.Task.State == "" || c.task() != nil || c.had("", pid) || c.holds(TopicTaskCreate, pid) {
+		return
+	}
+	if c.holds(TopicTaskExit, pid) || c.holds(TopicTaskDelete, pid) {
+		r.tellTask(c, pid, source, began, nil)
+	}
+}
+
+// holds tells whether an event about a first process waits; with the process 0 it is one
+// about the container.
+func (c *container) holds(topic string, pid int) bool {
+	return slices.ContainsFunc(c.held, func(h *held) bool {
+		return h.Topic == topic && h.Exec == "" && pidOf(h.Event) == pid && !h.next
+	})
 }
 
 // isLive tells, once, that what was there before is told.

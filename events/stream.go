@@ -115,8 +115,23 @@ type session struct {
 	inspector *inspect.Inspector
 	events    *runtimeapi.Subscription
 	proved    time.Time
+	// first is the list from right after that.
+	first chan list
 	// gap tells that there was one before.
 	gap bool
+}
+
+// list is what containerd lists.
+type list struct {
+	began  time.Time
+	truths []runtimeapi.Truth
+	err    error
+}
+
+func (s *session) truths() list {
+	l := list{began: time.Now()}
+	l.truths, l.err = s.conn.Truths(s.ctx)
+	return l
 }
 
 // source is that of what nobody published and happened at a time.
@@ -132,19 +147,29 @@ func open(ctx context.Context, o Options) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{conn: conn}
+	s := &session{conn: conn, first: make(chan list, 1)}
 	s.ctx, s.cancel = context.WithCancel(ctx)
+	opened := make(chan error, 1)
+	go func() {
+		var err error
+		s.inspector, err = inspect.Open(s.ctx, inspect.Options{Endpoint: conn.Address, HostRoot: o.HostRoot, Timeout: o.Timeout})
+		opened <- err
+	}()
 	subscribe := conn.Subscribe
 	if o.NoMarker {
 		subscribe = conn.SubscribeSilently
 	}
 	s.events, err = subscribe(s.ctx, filterOf(o).server()...)
 	if err != nil {
+		s.cancel()
+		<-opened
 		return nil, errors.Join(err, s.close())
 	}
 	s.proved = time.Now()
-	s.inspector, err = inspect.Open(ctx, inspect.Options{Endpoint: conn.Address, HostRoot: o.HostRoot, Timeout: o.Timeout})
-	if err != nil {
+	go func() { s.first <- s.truths() }() // at once: what ends now was there a moment ago
+	if err := <-opened; err != nil {
+		s.cancel()
+		<-s.first
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
@@ -159,10 +184,12 @@ func (s *session) close() error {
 	return err
 }
 
-// The waits between attempts to reach containerd again.
+// The waits between attempts to reach containerd again, in between a part of the time
+// that it has been away: what happens before the next subscription is harder to know.
 const (
 	firstRetry = 10 * time.Millisecond
 	lastRetry  = time.Second
+	retryPart  = 50
 )
 
 // feed takes containerd's events as they come and hands them to the reducer, over
@@ -173,11 +200,11 @@ func feed(ctx context.Context, s *session, o Options, r *reducer) {
 		broke := time.Now()
 		r.post(func() { r.disconnected(broke, err) })
 		_ = s.close()
-		for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
+		for {
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(wait):
+			case <-time.After(min(max(time.Since(broke)/retryPart, firstRetry), lastRetry)):
 			}
 			if s, err = open(ctx, o); err == nil {
 				s.gap = true
@@ -195,14 +222,18 @@ const listAgain = 30 * time.Second
 // first list fails.
 func (s *session) list(r *reducer) error {
 	for again := false; ; again = true {
-		began := time.Now()
-		truths, err := s.conn.Truths(s.ctx)
-		if err == nil {
+		var l list
+		if again {
+			l = s.truths()
+		} else {
+			l = <-s.first
+		}
+		if l.err == nil {
 			named, _ := s.inspector.List(s.ctx) // others are named when something happens to them
-			r.post(func() { r.listed(s, again, began, truths, named) })
+			r.post(func() { r.listed(s, again, l.began, l.truths, named) })
 		} else if !again {
 			s.cancel()
-			return err
+			return l.err
 		}
 		select {
 		case <-s.ctx.Done():

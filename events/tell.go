@@ -30,6 +30,7 @@ func (r *reducer) take(c *container, h *held) {
 	case TaskStart:
 		c.task().start()
 		e.Detail = c.startOf(d.PID)
+		c.look.truth.Record = nil // it may be large
 		r.tell(c, e)
 		r.remember(c, c.task())
 	case TaskExit:
@@ -89,6 +90,9 @@ func (r *reducer) begin(c *container, pid int, h *held) *process {
 	}
 	if p.member == nil && r.session != nil {
 		p.member, _ = r.session.inspector.Member(c.id, pid) // nil: the kernel does not tell
+	}
+	if p.member != nil {
+		p.program, _ = p.member.Program() // empty: the kernel does not tell
 	}
 	c.processes[""] = p
 	r.await(c, "")

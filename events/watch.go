@@ -48,8 +48,9 @@ const (
 // Findings is the detail of TopicFinding: what the rules say of a container.
 type Findings struct {
 	Trigger Trigger `json:"trigger"`
-	// Findings are all of them the first time, and those that are new later: see
-	// [audit.Report.Findings].
+	// Findings are all of them as the container starts, and those that are new later:
+	// see [audit.Report.Findings]. Of a container from before the watch none counts as
+	// new that it had at the beginning.
 	Findings []audit.Finding `json:"findings"`
 	// Fixed are the rules that had a finding before, and have none now.
 	Fixed []string `json:"fixed"`
@@ -70,6 +71,8 @@ func (Findings) detail() {}
 // what is in force for a running one: capabilities, ids, seccomp, labels, namespaces,
 // mounts, limits, found by a light look from time to time. An event with TopicFinding
 // follows, for a start also when nothing was found. Rules about the node are left out.
+// A container from before is judged at the beginning, and nothing told of that: what it
+// holds already is no event.
 //
 // A process that ends within a few milliseconds cannot be looked at: its event says so.
 func Watch(ctx context.Context, o WatchOptions) iter.Seq2[Event, error] {
@@ -116,8 +119,8 @@ type watcher struct {
 	inspector *inspect.Inspector
 }
 
-// judgment is something to judge, or without a trigger a container to be known, or
-// with gone to be forgotten.
+// judgment is something to judge, or without a trigger a container from before the watch,
+// of which nothing is told, or with gone one to be forgotten.
 type judgment struct {
 	Event
 	trigger Trigger
@@ -133,6 +136,8 @@ type watched struct {
 	pid     int
 	imprint *inspect.Imprint
 	found   map[string]audit.Verdict // by rule
+	// untold is when that was found, of which nothing was told; zero when it was.
+	untold time.Time
 }
 
 func newWatcher(o WatchOptions) *watcher {
@@ -181,7 +186,7 @@ func (w *watcher) consider(e Event) {
 	case e.Topic == TopicTaskStart && e.Source != Initial:
 		j.trigger = TriggerStart
 	case e.Topic == TopicTaskStart:
-	case e.Topic == TopicTaskExecStarted:
+	case e.Topic == TopicTaskExecStarted && e.Source != Initial:
 		j.trigger = TriggerExec
 	case e.Topic == TopicTaskExit && e.Exec == "":
 		j.gone = true
@@ -252,7 +257,7 @@ func (w *watcher) forgetInspector() {
 func (w *watcher) judgeAll(ctx context.Context, batch []judgment) {
 	wanted := map[key]bool{}
 	for _, j := range batch {
-		if j.trigger != "" {
+		if !j.gone {
 			wanted[j.key()] = true
 		}
 	}
@@ -276,7 +281,12 @@ func (w *watcher) judgeAll(ctx context.Context, batch []judgment) {
 		case j.gone:
 			delete(w.known, j.key())
 		case j.trigger == "":
-			w.known[j.key()] = &watched{Event: j.Event, pid: j.Container.PID}
+			k := &watched{Event: j.Event, pid: j.Container.PID}
+			w.known[j.key()] = k
+			if pid, runs := r.PID.Value(); ok && runs && pid == k.pid {
+				k.untold, k.found = time.Now(), rulesOf(verdicts[j.key()])
+				w.imprint(k)
+			}
 		case ok:
 			w.conclude(j, r, verdicts[j.key()])
 		case err != nil:
@@ -335,9 +345,11 @@ func (w *watcher) conclude(j judgment, r inspect.Report, all []audit.Finding) {
 		w.known[j.key()] = k
 	}
 	k.Event = j.Event
-	found := map[string]audit.Verdict{}
+	if !k.untold.IsZero() && j.trigger == TriggerExec && !j.Time.After(k.untold) {
+		k.found, k.untold = nil, time.Time{} // what it adds may be among them
+	}
+	found := rulesOf(all)
 	for _, finding := range all {
-		found[finding.Rule] = finding.Verdict
 		if before, ok := k.found[finding.Rule]; !ok || before != finding.Verdict || j.trigger == TriggerStart {
 			f.Findings = append(f.Findings, finding)
 		}
@@ -352,12 +364,26 @@ func (w *watcher) conclude(j judgment, r inspect.Report, all []audit.Finding) {
 	if j.trigger == TriggerExec {
 		f.Process, f.Unjudged = processOf(r, j)
 	}
-	if i := w.inspector; k.imprint == nil && i != nil {
-		if s, err := i.Imprint(r.ID, first); err == nil {
-			k.imprint = &s
-		}
-	}
+	w.imprint(k)
 	w.tell(j, f)
+}
+
+func rulesOf(findings []audit.Finding) map[string]audit.Verdict {
+	found := map[string]audit.Verdict{}
+	for _, f := range findings {
+		found[f.Rule] = f.Verdict
+	}
+	return found
+}
+
+// imprint takes what is in force, unless that is known.
+func (w *watcher) imprint(k *watched) {
+	if k.imprint != nil || w.inspector == nil {
+		return
+	}
+	if s, err := w.inspector.Imprint(k.Container.ID, k.pid); err == nil {
+		k.imprint = &s
+	}
 }
 
 // processOf finds the process that was run.

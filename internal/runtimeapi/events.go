@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,11 +15,13 @@ import (
 	events "github.com/containerd/containerd/api/services/events/v1"
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types"
+	"github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
@@ -252,6 +255,9 @@ type Truth struct {
 	Image   string
 	Runtime string
 	Task    TaskTruth
+	// Record is all that containerd has of the container, without its task. Only
+	// [Conn.Truth] keeps it.
+	Record *Container
 }
 
 // TaskTruth is a task of containerd. It is told from one that has no task, and
@@ -347,13 +353,20 @@ func truthOf(ns string, r *containers.Container) Truth {
 	}
 }
 
-// Truth tells what containerd has of one container.
+// Truth tells what containerd has of one container. The container and its task are
+// asked for at once.
 func (c *Conn) Truth(ctx context.Context, ns, id string) (Truth, error) {
+	asking, stop := context.WithCancel(ctx)
+	defer stop()
+	asked := make(chan TaskTruth, 1)
+	go func() { asked <- c.TaskTruth(asking, ns, id, "") }()
 	t, err := c.containerTruth(ctx, ns, id)
 	if err != nil || !t.Exists {
+		stop() // a shim may hang
+		<-asked
 		return t, err
 	}
-	task := c.TaskTruth(ctx, ns, id, "")
+	task := <-asked
 	if task.Err != nil { // when containerd itself has gone, its shim may well answer
 		if t, err = c.containerTruth(ctx, ns, id); err != nil || !t.Exists {
 			return t, err
@@ -371,7 +384,10 @@ func (c *Conn) containerTruth(ctx context.Context, ns, id string) (Truth, error)
 	if err != nil {
 		return Truth{}, err
 	}
-	return truthOf(ns, r), nil
+	t := truthOf(ns, r)
+	record := fromContainerd(ns, r)
+	t.Record = &record
+	return t, nil
 }
 
 // TaskTruth tells what containerd has of a container's task, or with an exec id of
@@ -402,6 +418,37 @@ func taskTruth(p *task.Process) TaskTruth {
 
 func exitOf(code uint32, at *timestamppb.Timestamp) Exit {
 	return Exit{Code: code, Time: at.AsTime()}
+}
+
+// Exec is a process that was run in a container.
+type Exec struct {
+	ID  string
+	PID int // in the runtime's pid namespace
+}
+
+// Execs lists the processes that were run in a container and have not ended. The shim
+// of runc tells which those are; of another one there are none. It runs runc for that.
+func (c *Conn) Execs(ctx context.Context, ns, id string) ([]Exec, error) {
+	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(ctx, ns), c.timeout)
+	defer cancel()
+	r, err := tasks.NewTasksClient(c.conn).ListPids(ctx, &tasks.ListPidsRequest{ContainerID: id})
+	if err != nil {
+		return nil, c.failed("tasks.ListPids", err)
+	}
+	var list []Exec
+	for _, p := range r.GetProcesses() {
+		var details options.ProcessDetails
+		if p.GetInfo() == nil || !strings.HasSuffix(p.GetInfo().GetTypeUrl(), string(details.ProtoReflect().Descriptor().FullName())) {
+			continue
+		}
+		if err := proto.Unmarshal(p.GetInfo().GetValue(), &details); err != nil {
+			return nil, c.failed("tasks.ListPids", err)
+		}
+		if details.GetExecID() != "" {
+			list = append(list, Exec{ID: details.GetExecID(), PID: int(p.GetPid())})
+		}
+	}
+	return list, nil
 }
 
 // Wait waits until a task has ended, or with an exec id that process, and tells
