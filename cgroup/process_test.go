@@ -420,8 +420,8 @@ func TestCountedElsewhere(t *testing.T) {
 			t.Errorf("%s: %s, %s", what, f.Known(), f.Source())
 		}
 	}
-	if max, ok := p.CPU.Max.Value(); !ok || max.String() != "50000 100000" {
-		t.Errorf("its limit is %s", max)
+	if most, ok := p.CPU.Max.Value(); !ok || most.String() != "50000 100000" {
+		t.Errorf("its limit is %s", most)
 	}
 }
 
