@@ -6,8 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
+	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -294,6 +297,90 @@ func TestLabPaused(t *testing.T) {
 	next(events.TopicTaskPaused, "after", events.Published)
 	do(d.resume(ctx, "after"))
 	next(events.TopicTaskResumed, "after", events.Published)
+}
+
+// gate is a socket that leads to containerd's: a stream that goes through it can be cut off while containerd goes on.
+type gate struct {
+	sync.Mutex
+	listener net.Listener
+	conns    []net.Conn
+}
+
+// open lets connections through.
+func (g *gate) open(t *testing.T, path, to string) {
+	t.Helper()
+	listener, err := net.Listen("unix", path) //nolint:noctx // it is closed
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Lock()
+	g.listener = listener
+	g.Unlock()
+	go func() {
+		for {
+			in, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("unix", to) //nolint:noctx // it is closed
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			g.Lock()
+			g.conns = append(g.conns, in, out)
+			g.Unlock()
+			go func() { _, _ = io.Copy(in, out) }()
+			go func() { _, _ = io.Copy(out, in) }()
+		}
+	}()
+}
+
+// shut cuts all connections, and takes no others.
+func (g *gate) shut() {
+	g.Lock()
+	defer g.Unlock()
+	_ = g.listener.Close()
+	for _, c := range g.conns {
+		_ = c.Close()
+	}
+	g.conns = nil
+}
+
+// TestLabPausedInGap: a task that was paused, and one that went on, while containerd could not be heard.
+func TestLabPausedInGap(t *testing.T) {
+	d := newDaemon(t)
+	ctx := t.Context()
+	do := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, id := range []string{"pauses", "resumes"} {
+		do(d.create(ctx, id, shell("sleep 1000")))
+		_, err := d.startTask(ctx, id)
+		do(err)
+	}
+	do(d.pause(ctx, "resumes"))
+	var g gate
+	path := filepath.Join(d.dir, "gate")
+	g.open(t, path, d.socket())
+	l := listen(t, events.Options{Endpoint: "unix://" + path, Timeout: 2 * time.Second})
+	g.shut()
+	do(d.pause(ctx, "pauses"))
+	do(d.resume(ctx, "resumes"))
+	g.open(t, path, d.socket())
+	defer g.shut()
+	want := map[string]string{"pauses": events.TopicTaskPaused, "resumes": events.TopicTaskResumed}
+	for len(want) > 0 {
+		list := l.until("a pause or its end", func(e events.Event) bool { return strings.HasPrefix(e.Topic, "/tasks/") })
+		e := list[len(list)-1]
+		if want[e.Container.ID] != e.Topic || e.Source != events.Reconciled || e.Confirmed != events.Confirmed {
+			t.Fatalf("%s, want %v", line(e), want)
+		}
+		delete(want, e.Container.ID)
+	}
 }
 
 // freeze stops containerd or lets it go on: it neither ends nor answers.

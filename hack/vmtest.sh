@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.." || exit
 # What needs pods that only the second lab has.
 guests='^TestLab(GVisor|CgroupWritable)'
 # What has nothing to do with the kernel, or is about containerd alone and counts on its speed: it runs on the machine.
-elsewhere='^TestLab(Away|Completion|Execs|Flood|Paused|Refs|Restarts|Reuse|Short|Slow|Topics|Twins|UnprivilegedRecorded)$'
+elsewhere='^TestLab(Away|Completion|Execs|Flood|Paused|PausedInGap|Refs|Restarts|Reuse|Short|Slow|Topics|Twins|UnprivilegedRecorded)$'
 
 # boot LABS RUNTIME LISTS BUILT FLAG...: makes the machine a node, with the profile that a pod asks for, and starts the labs.
 boot() {

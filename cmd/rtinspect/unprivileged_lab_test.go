@@ -230,7 +230,7 @@ func TestLabUnprivilegedConnected(t *testing.T) {
 		},
 		{
 			args: []string{"top", "pod-host-ns"}, status: statusIncomplete,
-			stdout: []string{`\?  ` + pid + ` `, `  \? open files of ` + pid + ` sleep$`, `      unknown: readlink /proc/` + pid + `/ns/mnt: permission denied$`},
+			stdout: []string{`\?  ` + pid + ` `, `  \? open files of ` + pid + ` sleep$`, `      unknown: (readlink /proc/` + pid + `/ns/mnt|open /proc/` + pid + `/fd): permission denied$`},
 			never:  []string{`!`, `outside`, `  -  `},
 			stderr: []string{`default/pod-host-ns/app: processes\.` + pid + `\.namespaces\.cgroup and \d+ more: readlink /proc/` + pid + `/ns/cgroup: permission denied$`, asRoot},
 		},

@@ -173,8 +173,7 @@ func (c *container) onlyByExec(list ...caps.Cap) bool {
 // permissions of files.
 func (c *container) hostRoot() claim {
 	if c.guest() {
-		return known("user.declared", c.User.Declared, func(u inspect.User) bool { return u.UID == 0 }).
-			with(c.guestEvidence())
+		return c.declaredRoot().with(c.guestEvidence())
 	}
 	return c.once(claimKey{name: "host root"}, func() claim {
 		root := c.isRoot()
@@ -183,6 +182,12 @@ func (c *container) hostRoot() claim {
 		}
 		return either(root, c.capability(caps.Setuid, caps.DACOverride))
 	})
+}
+
+// declaredRoot claims that its first process is started as user ID 0, its own or the node's.
+func (c *container) declaredRoot() claim {
+	return knownAs("user.declared", c.User.Declared, func(u inspect.User) bool { return u.UID == 0 },
+		func(u inspect.User) string { return fmt.Sprintf("user ID %d in the container", u.UID) })
 }
 
 // isRoot claims that its first process has user ID 0 of the node.

@@ -370,7 +370,7 @@ func (c *container) unlessNamespaced(b breach) breach {
 // rootBreach: the kubelet starts no container as root that has runAsNonRoot.
 func rootBreach(c *container, version int) breach {
 	root := either(
-		known("user.declared", c.User.Declared, func(u inspect.User) bool { return u.UID == 0 }),
+		c.declaredRoot(),
 		c.inForce(func() claim { return c.insideRoot() }),
 	)
 	b := breach{claim: root}
