@@ -64,4 +64,4 @@ hack/labtests.sh list "$built" '^TestLab' "${packages[@]}" >"$work/plain"
 hack/labtests.sh list "$built" "$guests" "${packages[@]}" >"$work/gvisor"
 # Collecting garbage less often spares page faults, which are ten times as slow there.
 export GOGC=400
-bin/lab vm --kernel "$kernel" --timeout 55m -- hack/vmtest.sh boot "$labs" "$runtime" "$work" "$built" "$@"
+bin/lab vm --kernel "$kernel" --timeout 40m -- hack/vmtest.sh boot "$labs" "$runtime" "$work" "$built" "$@"
