@@ -362,6 +362,11 @@ func TestLabPausedInGap(t *testing.T) {
 		_, err := d.startTask(ctx, id)
 		do(err)
 	}
+	t.Cleanup(func() { // a frozen process does not end
+		for _, id := range []string{"pauses", "resumes"} {
+			_ = d.resume(context.Background(), id)
+		}
+	})
 	do(d.pause(ctx, "resumes"))
 	var g gate
 	path := filepath.Join(d.dir, "gate")
