@@ -195,12 +195,7 @@ func TestLabExecs(t *testing.T) {
 func TestLabExecBefore(t *testing.T) {
 	d := newDaemon(t)
 	ctx := t.Context()
-	if err := d.create(ctx, "host", shell("sleep 1000")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := d.startTask(ctx, "host"); err != nil {
-		t.Fatal(err)
-	}
+	d.startSleeping("host")
 	const n = 8
 	name := func(i int) string { return fmt.Sprintf("before-%d", i) }
 	for i := range n {
@@ -266,11 +261,7 @@ func TestLabPaused(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, id := range []string{"before", "after"} {
-		do(d.create(ctx, id, shell("sleep 1000")))
-		_, err := d.startTask(ctx, id)
-		do(err)
-	}
+	d.startSleeping("before", "after")
 	do(d.pause(ctx, "before"))
 	var initial []string
 	for e, err := range events.Stream(ctx, events.Options{Endpoint: d.endpoint(), Initial: true, Containers: []string{"before"}}) {
@@ -357,11 +348,7 @@ func TestLabPausedInGap(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, id := range []string{"pauses", "resumes"} {
-		do(d.create(ctx, id, shell("sleep 1000")))
-		_, err := d.startTask(ctx, id)
-		do(err)
-	}
+	d.startSleeping("pauses", "resumes")
 	t.Cleanup(func() { // a frozen process does not end
 		for _, id := range []string{"pauses", "resumes"} {
 			_ = d.resume(context.Background(), id)
@@ -478,12 +465,7 @@ func inTime(t *testing.T, what string, do func()) {
 func TestLabFlood(t *testing.T) {
 	d := newDaemon(t)
 	ctx := t.Context()
-	if err := d.create(ctx, "stays", shell("sleep 1000")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := d.startTask(ctx, "stays"); err != nil {
-		t.Fatal(err)
-	}
+	d.startSleeping("stays")
 	l := listen(t, events.Options{Endpoint: d.endpoint()})
 	before, goroutines := heap(), runtime.NumGoroutine()
 	const clients = 4

@@ -287,6 +287,19 @@ func (d *daemon) startTask(ctx context.Context, id string) (uint32, error) {
 	return created.GetPid(), err
 }
 
+// startSleeping starts containers that do nothing until the test ends.
+func (d *daemon) startSleeping(ids ...string) {
+	d.t.Helper()
+	for _, id := range ids {
+		if err := d.create(d.t.Context(), id, shell("sleep 1000")); err != nil {
+			d.t.Fatal(err)
+		}
+		if _, err := d.startTask(d.t.Context(), id); err != nil {
+			d.t.Fatal(err)
+		}
+	}
+}
+
 // endTask waits for the end of the task and deletes it.
 func (d *daemon) endTask(ctx context.Context, id string) (uint32, error) {
 	client := tasks.NewTasksClient(d.conn)
