@@ -17,11 +17,13 @@ build() {
 }
 
 list() {
-	local from=$1 pattern=$2 package folder test
+	local from=$1 pattern=$2 package folder test names
 	shift 2
 	go list -f '{{.ImportPath}} {{.Dir}}' "${@:-./...}" | while read -r package folder; do
 		test=$from/${package##*/}.test
-		if [ -x "$test" ] && [ -n "$(cd "$folder" && "$test" -test.list "$pattern")" ]; then
+		[ -x "$test" ] || continue # it has no tests
+		names=$(cd "$folder" && "$test" -test.list "$pattern") || return # rather than to leave them out
+		if [ -n "$names" ]; then
 			echo "$package $folder"
 		fi
 	done

@@ -60,8 +60,8 @@ if [ -z "${BUILT:-}" ]; then
 	hack/labtests.sh build "$built" || exit
 fi
 read -ra packages <<<"${PACKAGES:-./...}"
-hack/labtests.sh list "$built" '^TestLab' "${packages[@]}" >"$work/plain"
-hack/labtests.sh list "$built" "$guests" "${packages[@]}" >"$work/gvisor"
+hack/labtests.sh list "$built" '^TestLab' "${packages[@]}" >"$work/plain" || exit
+hack/labtests.sh list "$built" "$guests" "${packages[@]}" >"$work/gvisor" || exit
 # Collecting garbage less often spares page faults, which are ten times as slow there.
 export GOGC=400
 bin/lab vm --kernel "$kernel" --timeout 40m -- hack/vmtest.sh boot "$labs" "$runtime" "$work" "$built" "$@"
