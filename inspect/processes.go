@@ -441,6 +441,9 @@ func readProcess(p *heldProcess, redact bool) (Process, int, error) {
 	}
 	readProcessStatus(&r, p.Path("status"), status, ns)
 	if r.State == stateZombie {
+		if err := p.Alive(); err != nil && !errors.Is(err, ErrNoProcess) {
+			return r, 0, err // threads of it run on
+		}
 		r.Args = AbsentFact[[]string](leftByZombie)
 		r.AppArmor, r.SELinux = AbsentFact[string](leftByZombie), AbsentFact[string](leftByZombie)
 		r.Namespaces = AbsentFact[nsdiff.Set](leftByZombie)

@@ -2,9 +2,11 @@ package procfs
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strconv"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -97,25 +99,87 @@ func (p *Process) Readlink(name string) (string, error) {
 }
 
 // Alive tells whether the process that was opened still runs. Call it after the
-// reads: facts belong to a live process only when it returns nil. A zombie has
-// ended: it has no namespaces and no mounts any more. The error wraps
-// [ErrNoProcess] when the process ended.
+// reads: facts belong to a live process only when it returns nil. The error wraps
+// [ErrNoProcess] when the process ended, as a zombie has, and one that is on its
+// way there: it gave back its namespaces, mounts and files, or is about to. A
+// process whose first thread ended while others run has not ended, but what they
+// have cannot be read here: that is another error.
 func (p *Process) Alive() error {
 	stat, err := p.ReadFile("stat")
 	if err != nil {
 		return err
 	}
+	state, flags, threads := parseStat(stat)
+	switch {
+	case state == 0:
+		return fmt.Errorf("%s: no state in %q", p.Path("stat"), stat)
+	case !isEnding(state, flags):
+		return nil
+	}
+	if threads > 1 {
+		if tid, err := p.runningThread(); err != nil || tid != "" {
+			return cmp.Or(err, fmt.Errorf("process %d: its first thread has ended, but not thread %s", p.pid, tid))
+		}
+	}
+	return fmt.Errorf("process %d has ended: %w", p.pid, ErrNoProcess)
+}
+
+// exiting is PF_EXITING of the kernel's sched.h: the thread is in do_exit.
+const exiting = 0x4
+
+// isEnding tells whether a thread has ended, or is doing nothing else any more.
+func isEnding(state byte, flags uint64) bool {
+	return state == 'Z' || state == 'X' || state == 'x' || flags&exiting != 0
+}
+
+// parseStat reads the state, the flags and the number of threads in
+// /proc/PID/stat. The state is 0 when there is none.
+func parseStat(stat []byte) (state byte, flags, threads uint64) {
 	// The name of the program stands in parentheses and may hold any byte,
 	// also ") Z": the state follows the last parenthesis (proc_pid_stat(5)).
-	i := bytes.LastIndexByte(stat, ')')
-	if i < 0 || i+2 >= len(stat) {
-		return fmt.Errorf("%s: no state in %q", p.Path("stat"), stat)
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	number := func(n int) uint64 { // counted from 1, as the manual does
+		if n-3 >= len(fields) {
+			return 0
+		}
+		v, _ := strconv.ParseUint(string(fields[n-3]), 10, 64)
+		return v
 	}
-	switch stat[i+2] {
-	case 'Z', 'X', 'x':
-		return fmt.Errorf("process %d has ended (a zombie): %w", p.pid, ErrNoProcess)
+	if len(fields) == 0 || bytes.IndexByte(stat, ')') < 0 {
+		return 0, 0, 0
 	}
-	return nil
+	return fields[0][0], number(9), number(20)
+}
+
+// runningThread returns a thread that has not ended and is not about to, or "".
+func (p *Process) runningThread() (string, error) {
+	threads, err := p.ReadDir("task")
+	if err != nil {
+		return "", err
+	}
+	for _, tid := range threads {
+		stat, err := p.ReadFile("task/" + tid + "/stat")
+		if err != nil {
+			continue // it ended
+		}
+		if state, flags, _ := parseStat(stat); isEnding(state, flags) {
+			continue
+		}
+		status, err := p.ReadFile("task/" + tid + "/status")
+		if err == nil && !isKilled(status) {
+			return tid, nil
+		}
+	}
+	return "", nil
+}
+
+// isKilled tells whether SIGKILL waits for a thread, which the kernel sends to
+// the threads of a process that ends: it runs no program any more.
+func isKilled(status []byte) bool {
+	_, after, _ := bytes.Cut(status, []byte("\nSigPnd:\t"))
+	mask, _, _ := bytes.Cut(after, []byte("\n"))
+	pending, err := strconv.ParseUint(string(mask), 16, 64)
+	return err == nil && pending&(1<<(unix.SIGKILL-1)) != 0
 }
 
 // retry repeats a call that a signal interrupted.

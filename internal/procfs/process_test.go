@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -141,7 +142,7 @@ func TestAliveOfZombieAndGone(t *testing.T) {
 	if err := unix.Waitid(unix.P_PID, cmd.Process.Pid, &info, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Alive(); !errors.Is(err, ErrNoProcess) || !strings.Contains(err.Error(), "zombie") {
+	if err := p.Alive(); !errors.Is(err, ErrNoProcess) {
 		t.Errorf("zombie: %v", err)
 	}
 	_ = cmd.Wait()
@@ -160,6 +161,8 @@ func TestAliveReadsTheStateAfterTheName(t *testing.T) {
 		1: {"1 (a) Z (b) S 0 1", false},
 		2: {"2 (a) S (b) Z 0 1", true},
 		3: {"3 (sh) X 0", true},
+		4: {"4 (sh) R 1 4 4 0 -1 4194560 0", false},
+		5: {"5 (sh) R 1 5 5 0 -1 4194564 0", true}, // PF_EXITING: its root is gone already
 	} {
 		dir := filepath.Join(root, strconv.Itoa(pid))
 		if err := os.Mkdir(dir, 0o755); err != nil {
@@ -176,6 +179,43 @@ func TestAliveReadsTheStateAfterTheName(t *testing.T) {
 			t.Errorf("%q: %v, want dead %v", tc.stat, err, tc.dead)
 		}
 		_ = p.Close()
+	}
+}
+
+// TestAliveWithoutFirstThread: a process whose first thread ended looks like a
+// zombie, but its other threads run what they like.
+func TestAliveWithoutFirstThread(t *testing.T) {
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), "RTINSPECT_FIRST_THREAD_ENDS=1")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()         //nolint:errcheck // killed
+	defer cmd.Process.Kill() //nolint:errcheck // it runs until then
+	p, err := FS{}.Open(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	for p.Alive() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	if err := p.Alive(); errors.Is(err, ErrNoProcess) || !strings.Contains(err.Error(), "its first thread has ended, but not thread ") {
+		t.Errorf("threads run on: %v", err)
+	}
+	_ = cmd.Process.Kill()
+	if err := unix.Waitid(unix.P_PID, cmd.Process.Pid, &unix.Siginfo{}, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Alive(); !errors.Is(err, ErrNoProcess) {
+		t.Errorf("all ended: %v", err)
+	}
+}
+
+// init runs in the first thread, beside those of Go's runtime.
+func init() {
+	if os.Getenv("RTINSPECT_FIRST_THREAD_ENDS") != "" {
+		_, _, _ = unix.RawSyscall(unix.SYS_EXIT, 0, 0, 0)
 	}
 }
 
