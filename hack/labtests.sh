@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.." || exit
 
 build() {
 	mkdir -p "$1"
-	go test -c -tags "${TAGS:-}" -o "$1/" ./... >/dev/null || return
+	go test -c -tags "${TAGS:-}" -ldflags "-s -w" -o "$1/" ./... >/dev/null || return
 	CGO_ENABLED=0 go build -o "$1/test2json" cmd/test2json || return
 	list "$1" '^TestLab' >"$1/packages"
 }
