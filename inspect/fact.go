@@ -90,8 +90,8 @@ func (f Fact[T]) Cause() error {
 
 var errNotCollected = errors.New("not collected")
 
-// factJSON is the form of a fact whose value is a *T to be written, and a
-// json.RawMessage when it is read.
+// factJSON is the form of a fact whose value is a *T to be written, and
+// written[T] when it is read.
 type factJSON[V any] struct {
 	State  string `json:"state"`
 	Value  V      `json:"value,omitempty"`
@@ -173,21 +173,20 @@ func (f *Fact[T]) form() any {
 }
 
 // UnmarshalJSON reads the form that the type describes and refuses any other.
-func (f *Fact[T]) UnmarshalJSON(data []byte) error {
-	var in factJSON[json.RawMessage]
-	if err := json.Unmarshal(data, &in); err != nil {
+func (f *Fact[T]) UnmarshalJSON(data []byte) error { return unmarshal(data, f) }
+
+// scan reads the form as a part of a larger document.
+func (f *Fact[T]) scan(d *jsontext.Decoder) error {
+	var in factJSON[written[T]]
+	if err := experiment.UnmarshalDecode(d, &in); err != nil {
 		return err
 	}
 	switch in.State {
 	case "known":
-		var value T
-		if len(in.Value) == 0 {
+		if !in.Value.ok {
 			return errors.New("a known fact without a value")
 		}
-		if err := json.Unmarshal(in.Value, &value); err != nil {
-			return err
-		}
-		*f = KnownFact(value, in.Source)
+		*f = KnownFact(in.Value.value, in.Source)
 	case "absent":
 		*f = AbsentFact[T](in.Reason)
 	case "unknown":
@@ -196,6 +195,17 @@ func (f *Fact[T]) UnmarshalJSON(data []byte) error {
 		return fmt.Errorf("a fact's state is %q: want known, absent or unknown", in.State)
 	}
 	return nil
+}
+
+// written is a value that the document may not have; null is one.
+type written[T any] struct {
+	value T
+	ok    bool
+}
+
+func (w *written[T]) scan(d *jsontext.Decoder) error {
+	w.ok = true
+	return experiment.UnmarshalDecode(d, &w.value)
 }
 
 // Setting is one thing at its three levels. They differ in form: a request

@@ -86,7 +86,7 @@ func parseSnapshot(data []byte) (Snapshot, error) {
 		return Snapshot{}, fmt.Errorf("the snapshot's schema has version %d, this program reads version %d", *head.Version, SnapshotVersion)
 	}
 	var s Snapshot
-	if err := json.Unmarshal(data, &s); err != nil {
+	if err := unmarshal(data, &s); err != nil {
 		return Snapshot{}, fmt.Errorf("not a snapshot: %w", err)
 	}
 	if err := s.check(); err != nil {
@@ -188,6 +188,16 @@ var streamed = experiment.JoinOptions(jsonv1.DefaultOptionsV1(), experiment.With
 	experiment.MarshalToFunc(func(e *jsontext.Encoder, f interface{ stream(*jsontext.Encoder) error }) error {
 		return f.stream(e)
 	})))
+
+// scannedForm reads what [json.Unmarshal] does, and the facts straight from it: what an Unmarshaler reads is parsed for each that
+// it is in.
+var scannedForm = experiment.JoinOptions(jsonv1.DefaultOptionsV1(), experiment.WithUnmarshalers(
+	experiment.UnmarshalFromFunc(func(d *jsontext.Decoder, f interface{ scan(*jsontext.Decoder) error }) error {
+		return f.scan(d)
+	})))
+
+// unmarshal reads a document.
+func unmarshal(data []byte, v any) error { return experiment.Unmarshal(data, v, scannedForm) }
 
 // marshalInto makes a document of v.
 func marshalInto(document *bytes.Buffer, v any) error {
