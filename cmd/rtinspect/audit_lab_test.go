@@ -37,23 +37,18 @@ func worstOf(t *testing.T, ref string) audit.Severity {
 // nothing above low. The exit status says so.
 func TestLabAudit(t *testing.T) {
 	labManifests(t)
-	for _, c := range []struct {
-		ref    string
-		want   audit.Severity
-		status int
-	}{
-		{"pod-privileged", audit.Critical, statusFindings},
-		{"pod-host-ns", audit.Critical, statusFindings},
-		{"pod-socket-mounted", audit.Critical, statusFindings},
-		{"pod-socket-folder", audit.Critical, statusFindings},
-		{"pod-hardened", audit.Low, statusWhole},
+	for ref, want := range map[string]audit.Severity{
+		"pod-privileged": audit.Critical, "pod-host-ns": audit.Critical, "pod-socket-mounted": audit.Critical,
+		"pod-socket-folder": audit.Critical, "pod-hardened": audit.Low,
 	} {
-		if got := worstOf(t, c.ref); got != c.want {
-			t.Errorf("%s: the worst is %s, want %s", c.ref, got, c.want)
+		if got := worstOf(t, ref); got != want {
+			t.Errorf("%s: the worst is %s, want %s", ref, got, want)
 		}
+	}
+	for ref, want := range map[string]int{"pod-privileged": statusFindings, "pod-hardened": statusWhole} {
 		var stdout, stderr bytes.Buffer
-		if status := run([]string{"audit", c.ref, "--exit-code"}, strings.NewReader(""), &stdout, &stderr); status != c.status {
-			t.Errorf("%s: status %d, want %d\n%s", c.ref, status, c.status, &stderr)
+		if status := run([]string{"audit", ref, "--exit-code"}, strings.NewReader(""), &stdout, &stderr); status != want {
+			t.Errorf("%s: status %d, want %d\n%s", ref, status, want, &stderr)
 		}
 	}
 }
